@@ -1,0 +1,102 @@
+"""What all of Ivy's commands share: exit statuses, one JSON object for programs, plain sentences for people."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.dateparse import parse_date, parse_datetime
+
+from billing.models import Partner
+
+DONE = 0
+FAILED = 1
+BAD_INPUT = 2
+REFUSED = 3
+
+
+class IvyCommand(BaseCommand):
+    """A command that answers people in sentences and, with `--json`, programs in one JSON object on stdout.
+
+    Exit status: 0 done · 1 failed, or drift found · 2 bad usage or bad input, nothing written · 3 refused because
+    halted or busy.
+    """
+
+    requires_migrations_checks = False
+    requires_system_checks: Any = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
+
+    def answer(self, options: Mapping[str, Any], result: Mapping[str, Any], sentences: str, status: int = DONE) -> None:
+        """Print the result as JSON or as sentences, and leave with the exit status."""
+        if options["json"]:
+            self.stdout.write(json.dumps(result, default=as_json, ensure_ascii=False))
+        elif sentences:
+            self.stdout.write(sentences)
+        if status:
+            raise SystemExit(status)
+
+    def refuse(self, sentence: str) -> NoReturn:
+        """Bad usage or bad input: the sentence goes to stderr, the exit status is 2."""
+        raise CommandError(sentence, returncode=BAD_INPUT)
+
+    def is_for_a_person(self, options: Mapping[str, Any]) -> bool:
+        """Whether somebody watches: progress bars are for them alone."""
+        return not options["json"] and self.stderr.isatty()
+
+    def partner(self, slug: str | None) -> Partner | None:
+        """The partner called so; refused if there is none. None for None."""
+        if slug is None:
+            return None
+        found = Partner.objects.filter(slug=slug).first()
+        if found is None:
+            self.refuse(f"There is no partner “{slug}”.")
+        return found
+
+    def time(self, name: str, text: str) -> datetime:
+        """An instant as ISO 8601: no zone means UTC, a date its 00:00 UTC. Anything else is refused."""
+        try:
+            if (day := parse_date(text)) is not None:
+                return datetime(day.year, day.month, day.day, tzinfo=UTC)
+            at = parse_datetime(text)
+        except ValueError:
+            at = None
+        if at is None:
+            self.refuse(f"{name}: “{text}” is no time; write it like 2026-03-31 or 2026-03-31T18:00:00+02:00.")
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+    def file(self, name: str) -> Path:
+        """A readable file; a missing one, a folder or one without permission is refused."""
+        path = Path(name)
+        if path.is_dir():
+            self.refuse(f"{name} is a folder, not a file.")
+        try:
+            with path.open("rb"):
+                return path
+        except OSError as error:
+            self.refuse(f"{name} can't be read: {error.strerror}.")
+
+
+def as_json(value: object) -> object:
+    """Amounts as decimal strings without needless zeros, times as ISO 8601."""
+    if isinstance(value, Decimal):
+        return decimal_string(value)
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    return str(value)
+
+
+def decimal_string(amount: Decimal) -> str:
+    """A decimal as people write it: at least two decimals, no exponent, no further zeros at the end."""
+    text = f"{amount:.6f}"
+    whole, _, fraction = text.partition(".")
+    return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
+
+
+def amounts(by_currency: Mapping[str, Decimal]) -> str:
+    """Amounts for a sentence: “12.50 EUR and 3.00 USD”."""
+    return " and ".join(f"{decimal_string(amount)} {currency}" for currency, amount in sorted(by_currency.items()))

@@ -1,0 +1,72 @@
+"""The nouns, one file each, in the order in which money meets them."""
+
+from billing.models.alert import AlertKind, BalanceAlert, Episode
+from billing.models.arrival import ArrivalBatch, BatchKind, BatchProgress, Delivery, UnparsableLine
+from billing.models.call import (
+    CallRecord,
+    Direction,
+    FreeCall,
+    FreeReason,
+    QuarantinedCall,
+    QuarantineReason,
+    QuarantineState,
+)
+from billing.models.customer import Customer, CustomerBalance, CustomerStatus, CustomerToJudge
+from billing.models.deck import DeckRange, DeckSlice, Rate, RateDeck, Rounding
+from billing.models.item import BillingItem, Interval, ItemKind, ItemPeriod, Proration, Timing
+from billing.models.ledger import CHARGE_KINDS, EntryKind, LedgerEntry
+from billing.models.partner import Partner
+from billing.models.run import BillingChunk, BillingRun, BillingWorker, ChunkState, RunState, WorkerState
+from billing.models.source import CallIdentity, IdentityKind, Source, SourceFormat
+from billing.models.switch import HaltCause, Process, ProcessSwitch, SwitchHistory
+
+__all__ = [
+    "CHARGE_KINDS",
+    "AlertKind",
+    "ArrivalBatch",
+    "BalanceAlert",
+    "BatchKind",
+    "BatchProgress",
+    "BillingChunk",
+    "BillingItem",
+    "BillingRun",
+    "BillingWorker",
+    "CallIdentity",
+    "CallRecord",
+    "ChunkState",
+    "Customer",
+    "CustomerBalance",
+    "CustomerStatus",
+    "CustomerToJudge",
+    "DeckRange",
+    "DeckSlice",
+    "Delivery",
+    "Direction",
+    "EntryKind",
+    "Episode",
+    "FreeCall",
+    "FreeReason",
+    "HaltCause",
+    "IdentityKind",
+    "Interval",
+    "ItemKind",
+    "ItemPeriod",
+    "LedgerEntry",
+    "Partner",
+    "Process",
+    "ProcessSwitch",
+    "Proration",
+    "QuarantineReason",
+    "QuarantineState",
+    "QuarantinedCall",
+    "Rate",
+    "RateDeck",
+    "Rounding",
+    "RunState",
+    "Source",
+    "SourceFormat",
+    "SwitchHistory",
+    "Timing",
+    "UnparsableLine",
+    "WorkerState",
+]

@@ -1,0 +1,118 @@
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from billing.models.fields import KeyField, MoneyField, name_of_a_thing
+
+
+class ItemKind(models.TextChoices):
+    RECURRING = "recurring"
+    ONE_OFF = "one_off"
+
+
+class Interval(models.TextChoices):
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+
+
+class Timing(models.TextChoices):
+    ADVANCE = "advance"
+    ARREARS = "arrears"
+
+
+class Proration(models.TextChoices):
+    DAYS = "days"
+    FIXED_30 = "fixed_30"
+    NONE = "none"
+
+
+class BillingItem(models.Model):
+    """Something charged besides calls: every interval, or once on its date. A negative amount is a credit.
+
+    Dates are the customer's. Once anything was charged, a trigger keeps account, start, interval, count, day, timing
+    and proration as they are. `next_due_on` is the earliest date on which anything can be due: a trigger sets it back
+    whenever the item's dates change, and the run moves it on.
+    """
+
+    reference = KeyField(unique=True, max_length=64, validators=[name_of_a_thing])
+    customer = models.ForeignKey("billing.Customer", on_delete=models.PROTECT, related_name="items")
+    description = models.CharField(max_length=200)
+    kind = models.CharField(max_length=16, choices=ItemKind)
+    amount = MoneyField(help_text="For one whole interval and one piece, in the customer's currency.")
+    quantity = MoneyField(default=1)
+    interval = models.CharField(max_length=8, choices=Interval, blank=True)
+    interval_count = models.PositiveSmallIntegerField(default=1)
+    bill_cycle_day = models.PositiveSmallIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(31)]
+    )
+    timing = models.CharField(max_length=8, choices=Timing, default=Timing.ADVANCE)
+    proration = models.CharField(max_length=8, choices=Proration, default=Proration.DAYS)
+    starts_on = models.DateField()
+    ends_on = models.DateField(null=True, blank=True, help_text="The first day that is not charged any more.")
+    charged_through = models.DateField(null=True, editable=False, help_text="End of the last period charged.")
+    next_due_on = models.DateField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["reference"]
+        constraints = [
+            models.CheckConstraint(condition=Q(kind__in=ItemKind.values), name="item_kind_is_known"),
+            models.CheckConstraint(
+                condition=Q(kind=ItemKind.ONE_OFF, interval="") | Q(kind=ItemKind.RECURRING, interval__in=Interval.values),
+                name="recurring_items_and_only_they_have_an_interval",
+            ),
+            models.CheckConstraint(condition=Q(timing__in=Timing.values), name="timing_is_known"),
+            models.CheckConstraint(condition=Q(proration__in=Proration.values), name="proration_is_known"),
+            models.CheckConstraint(condition=Q(interval_count__gte=1), name="intervals_have_a_length"),
+            models.CheckConstraint(
+                condition=Q(bill_cycle_day__isnull=True)
+                | Q(bill_cycle_day__gte=1, bill_cycle_day__lte=31, interval__in=["month", "quarter", "year"]),
+                name="bill_cycle_day_is_a_day_of_a_month",
+            ),
+            models.CheckConstraint(
+                condition=~Q(proration="fixed_30") | Q(interval__in=["", "month", "quarter", "year"]),
+                name="fixed_30_needs_months",
+            ),
+            models.CheckConstraint(
+                condition=Q(ends_on__isnull=True) | Q(ends_on__gte=F("starts_on")), name="item_does_not_end_before_it_starts"
+            ),
+            models.CheckConstraint(condition=Q(quantity__gte=0), name="quantity_is_not_negative"),
+        ]
+        indexes = [models.Index(F("next_due_on"), condition=Q(next_due_on__isnull=False), name="items_by_due_date")]
+
+    def __str__(self) -> str:
+        return self.reference
+
+
+class ItemPeriod(models.Model):
+    """A stretch of days that was charged for an item: `[start_on, end_on)`, and how its price was made.
+
+    `charged_periods_of_an_item_never_overlap` (an exclusion constraint over item and dates) holds what it says,
+    whatever was edited. A one-off item has one period, of its one day.
+    """
+
+    item = models.ForeignKey(BillingItem, on_delete=models.PROTECT, related_name="periods")
+    entry_key = KeyField(unique=True)
+    is_one_off = models.BooleanField(default=False)
+    start_on = models.DateField()
+    end_on = models.DateField()
+    days = models.PositiveIntegerField(help_text="Days charged, as the item counts them.")
+    whole_days = models.PositiveIntegerField(help_text="Days of a whole interval; as many as `days`: charged in full.")
+    amount = MoneyField(help_text="The item's amount for a whole interval at that time.")
+    quantity = MoneyField()
+    charged_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(start_on__lt=F("end_on")), name="period_has_days"),
+            models.CheckConstraint(
+                condition=Q(days__gte=1, days__lte=F("whole_days")), name="never_more_than_a_whole_amount"
+            ),
+            models.UniqueConstraint(fields=["item"], condition=Q(is_one_off=True), name="one_charge_per_one_off_item"),
+        ]
+
+    def __str__(self) -> str:
+        return self.entry_key

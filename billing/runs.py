@@ -1,0 +1,244 @@
+"""Billing runs and the processes that work on them: who may work, who is dead, how a run ends.
+
+One run at a time (`one_running_billing_run`). A worker holds a row with a token; every chunk ends by updating that row
+where the token still counts, so that a worker that was paused and given up as dead commits nothing more. All of this
+goes by the database's clock.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from billing.models import (
+    BillingChunk,
+    BillingRun,
+    BillingWorker,
+    ChunkState,
+    Partner,
+    Process,
+    RunState,
+    WorkerState,
+)
+
+DEAD_AFTER = timedelta(seconds=10)
+
+
+class RunBusy(Exception):
+    """Another run is under way, and a process that works on it is alive."""
+
+    def __init__(self, run: BillingRun) -> None:
+        self.run = run
+        super().__init__(f"{run} is under way since {run.started_at:%Y-%m-%d %H:%M:%S} UTC, started by {run.started_by}")
+
+
+class WorkerReplaced(Exception):
+    """This worker was given up as dead, or its run has ended: whatever it was about to commit must not count."""
+
+
+@dataclass
+class Tally:
+    """What one chunk, or a whole run, has charged. `amount`: by currency, positive."""
+
+    calls_billed: int = 0
+    calls_free: int = 0
+    calls_quarantined: int = 0
+    item_charges: int = 0
+    one_off_charges: int = 0
+    amount: dict[str, Decimal] = field(default_factory=dict)
+
+    def charge(self, currency: str, amount: Decimal) -> None:
+        self.amount[currency] = self.amount.get(currency, Decimal(0)) + amount
+
+
+def begin(
+    *,
+    by: str,
+    at: datetime,
+    processes: Sequence[Process],
+    partner: Partner | None = None,
+    max_periods: int | None = None,
+    charges_long_overdue: bool = False,
+) -> tuple[BillingRun, BillingWorker]:
+    """Start a run with this process as its first worker. A run whose workers are all dead is ended first.
+
+    Raises RunBusy while another run is alive.
+    """
+    running = BillingRun.objects.filter(state=RunState.RUNNING).first()
+    if running is not None:
+        bury_the_dead(running)
+        if not _give_up_if_abandoned(running):
+            raise RunBusy(running)
+    try:
+        with transaction.atomic(durable=True):
+            run = BillingRun.objects.create(
+                started_by=by,
+                business_at=at,
+                processes=[str(process) for process in processes],
+                partner=partner,
+                max_periods=max_periods,
+                charges_long_overdue=charges_long_overdue,
+            )
+            worker = _sign_up(run)
+    except IntegrityError:
+        running = BillingRun.objects.filter(state=RunState.RUNNING).first()
+        if running is None:
+            raise
+        raise RunBusy(running) from None
+    run.refresh_from_db()
+    return run, worker
+
+
+def join() -> tuple[BillingRun, BillingWorker] | None:
+    """Become a worker of the run that is under way; None if there is none."""
+    with transaction.atomic(durable=True):
+        run = BillingRun.objects.select_for_update().filter(state=RunState.RUNNING).first()
+        return (run, _sign_up(run)) if run else None
+
+
+def beat(worker: BillingWorker) -> None:
+    """Show that the worker is alive, and make sure that it still counts. The last statement of every chunk.
+
+    Raises WorkerReplaced, upon which the transaction around it must be rolled back.
+    """
+    alive = BillingWorker.objects.filter(
+        pk=worker.pk, token=worker.token, state=WorkerState.RUNNING, run__state=RunState.RUNNING
+    )
+    if not alive.update(heartbeat_at=Now()):
+        raise WorkerReplaced(f"worker {worker} of {worker.run} was given up as dead")
+
+
+def sign_off(worker: BillingWorker) -> None:
+    """The worker's process leaves the run; what it had taken and not done is open again."""
+    with transaction.atomic(durable=True):
+        BillingWorker.objects.filter(pk=worker.pk, state=WorkerState.RUNNING).update(state=WorkerState.DONE)
+        BillingChunk.objects.filter(worker=worker, state=ChunkState.TAKEN).update(state=ChunkState.OPEN, worker=None)
+
+
+def bury_the_dead(run: BillingRun) -> int:
+    """Give up workers whose process is gone, or that have not been heard of for ten seconds. How many.
+
+    From here on they can commit nothing; the chunks that they had taken are open again.
+    """
+    buried = 0
+    for worker in run.workers.filter(state=WorkerState.RUNNING).annotate(silent=Now() - F("heartbeat_at")):
+        is_gone = worker.host == _host() and _process_started(worker.pid) != worker.process_started
+        if not is_gone and worker.silent < DEAD_AFTER:
+            continue
+        with transaction.atomic(durable=True):
+            # Repeated here, since the worker may have beaten meanwhile; a chunk that holds the row is waited for.
+            died = BillingWorker.objects.filter(
+                pk=worker.pk, state=WorkerState.RUNNING, heartbeat_at=worker.heartbeat_at
+            ).update(state=WorkerState.DEAD)
+            if died:
+                BillingChunk.objects.filter(worker=worker, state=ChunkState.TAKEN).update(
+                    state=ChunkState.OPEN, worker=None
+                )
+        buried += died
+    return buried
+
+
+def count(run: BillingRun, tally: Tally) -> None:
+    """Add a chunk's tally to the run, in the chunk's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE billing_billingrun SET
+                calls_billed = calls_billed + %s, calls_free = calls_free + %s,
+                calls_quarantined = calls_quarantined + %s,
+                item_charges = item_charges + %s, one_off_charges = one_off_charges + %s,
+                amount = amount || (
+                    SELECT coalesce(jsonb_object_agg(key, (coalesce((amount ->> key)::numeric, 0) + value::numeric)::text), '{}')
+                    FROM jsonb_each_text(%s::jsonb)
+                )
+            WHERE id = %s
+            """,
+            [
+                tally.calls_billed,
+                tally.calls_free,
+                tally.calls_quarantined,
+                tally.item_charges,
+                tally.one_off_charges,
+                json.dumps({currency: str(amount) for currency, amount in tally.amount.items()}),
+                run.pk,
+            ],
+        )
+
+
+def note_error(run: BillingRun, *, kind: str, key: str, error: str) -> None:
+    """Keep an error with the run (the first thousand), for staff to see."""
+    _append(run, "errors", {"kind": kind, "key": key, "error": error})
+
+
+def note_halt(run: BillingRun, *, process: Process, partner: str | None) -> None:
+    """Keep with the run, once, that it left the process alone because it was halted."""
+    _append(run, "halted", {"process": str(process), "partner": partner})
+
+
+def finish(run: BillingRun, *, state: RunState, because: str = "") -> bool:
+    """End the run; False if somebody else has ended it."""
+    return bool(
+        BillingRun.objects.filter(pk=run.pk, state=RunState.RUNNING).update(
+            state=state, ended_at=Now(), ended_because=because
+        )
+    )
+
+
+def _append(run: BillingRun, column: str, note: dict[str, Any]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE billing_billingrun SET {column} = {column} || %s::jsonb"  # noqa: S608 - one of two names above
+            f" WHERE id = %s AND NOT {column} @> %s::jsonb AND jsonb_array_length({column}) < 1000",
+            [json.dumps([note]), run.pk, json.dumps([note])],
+        )
+
+
+def _sign_up(run: BillingRun) -> BillingWorker:
+    return BillingWorker.objects.create(
+        run=run, host=_host(), pid=os.getpid(), process_started=_process_started(os.getpid())
+    )
+
+
+def _give_up_if_abandoned(run: BillingRun) -> bool:
+    """End a run that nobody works on any more; False if somebody does."""
+    with transaction.atomic(durable=True):
+        locked = BillingRun.objects.select_for_update().get(pk=run.pk)
+        if locked.state == RunState.RUNNING and locked.workers.filter(state=WorkerState.RUNNING).exists():
+            return False
+        finish(run, state=RunState.FAILED, because="every process that worked on it was gone")
+    return True
+
+
+def _host() -> str:
+    """This machine's name, with the process number space where there are several (containers)."""
+    with suppress(OSError):
+        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
+    return socket.gethostname()
+
+
+def _process_started(pid: int) -> str:
+    """When the process began, in a form that a later process with the same number does not have; empty: no such process.
+
+    Where /proc is missing, the number alone has to do.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    with suppress(FileNotFoundError, ProcessLookupError, IndexError):
+        fields = stat.read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    if Path("/proc/self/stat").exists():
+        return ""
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return str(pid)
+    return ""
+
