@@ -52,24 +52,29 @@ def flatten(prefixes: Iterable[tuple[str, int]]) -> Iterator[tuple[int, int | No
         yield lower, current
 
 
-def slice_for_pending_calls() -> int:
-    """Make the slices that pending calls need and that are missing or stale; how many were made. May be repeated."""
+def slice_for_pending_calls(*, for_preview: bool = False) -> int:
+    """Make the slices that pending calls need and that are missing or stale; how many were made. May be repeated.
+
+    For a preview: without keeping others from doing the same. The caller's transaction must be REPEATABLE READ, and
+    rolled back in the end.
+    """
     made = 0
     for deck_id, first, last in _stretches_with_pending_calls():
         deck = RateDeck.objects.get(pk=deck_id)
         at: datetime | None = first
         while at is not None and at <= last:
-            present, created = make_slice(deck, at=at)
+            present, created = make_slice(deck, at=at, for_preview=for_preview)
             made += created
             at = present.until
     return made
 
 
-def make_slice(deck: RateDeck, *, at: datetime) -> tuple[DeckSlice, bool]:
+def make_slice(deck: RateDeck, *, at: datetime, for_preview: bool = False) -> tuple[DeckSlice, bool]:
     """The slice of the deck as it stands at `at`, and whether it had to be made. Waits for others who do the same."""
-    with transaction.atomic(durable=True):
-        deck = RateDeck.objects.select_for_update(no_key=True).get(pk=deck.pk)
-        deck.slices.exclude(rates_version=deck.rates_version).delete()
+    with transaction.atomic(durable=not for_preview):
+        if not for_preview:
+            deck = RateDeck.objects.select_for_update(no_key=True).get(pk=deck.pk)
+            deck.slices.exclude(rates_version=deck.rates_version).delete()
         since, until = _unchanged_stretch(deck, at=at)
         present, created = DeckSlice.objects.get_or_create(
             deck=deck, rates_version=deck.rates_version, since=since, until=until
@@ -84,7 +89,6 @@ def make_slice(deck: RateDeck, *, at: datetime) -> tuple[DeckSlice, bool]:
                 rates = cursor.fetchall()
                 with cursor.copy("COPY billing_deckrange (slice_id, lower, rate_id) FROM STDIN") as copy:
                     copy.write(_as_copy_text(present.pk, flatten(rates)))
-                cursor.execute("ANALYZE billing_deckrange")
     return present, created
 
 

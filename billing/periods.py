@@ -115,6 +115,10 @@ def periods(schedule: Schedule, after: date | None, due_through: date, limit: in
 
 def next_due_on(schedule: Schedule, after: date | None) -> date | None:
     """Return when the first period not yet charged is due; None if there is none: ended, or paused without an end."""
+    if schedule.timing == Timing.ADVANCE and not schedule.pauses:
+        # Asked for every item in a run, and most are like this: what comes next begins, and is due, where we are.
+        uncharged_on = schedule.starts_on if after is None else max(after, schedule.starts_on)
+        return uncharged_on if uncharged_on < (schedule.ends_on or date.max) else None
     period = next(_unfold(schedule, after, date.max), None)
     return period.due_on if period else None
 

@@ -77,7 +77,7 @@ def begin(
     running = BillingRun.objects.filter(state=RunState.RUNNING).first()
     if running is not None:
         bury_the_dead(running)
-        if not _give_up_if_abandoned(running):
+        if not give_up_if_abandoned(running):
             raise RunBusy(running)
     try:
         with transaction.atomic(durable=True):
@@ -175,6 +175,11 @@ def count(run: BillingRun, tally: Tally) -> None:
         )
 
 
+def amounts(run: BillingRun) -> dict[str, Decimal]:
+    """What the run has charged, by currency; positive."""
+    return {currency: Decimal(amount) for currency, amount in sorted(run.amount.items())}
+
+
 def note_error(run: BillingRun, *, kind: str, key: str, error: str) -> None:
     """Keep an error with the run (the first thousand), for staff to see."""
     _append(run, "errors", {"kind": kind, "key": key, "error": error})
@@ -209,13 +214,13 @@ def _sign_up(run: BillingRun) -> BillingWorker:
     )
 
 
-def _give_up_if_abandoned(run: BillingRun) -> bool:
+def give_up_if_abandoned(run: BillingRun, *, because: str = "every process that worked on it was gone") -> bool:
     """End a run that nobody works on any more; False if somebody does."""
     with transaction.atomic(durable=True):
         locked = BillingRun.objects.select_for_update().get(pk=run.pk)
         if locked.state == RunState.RUNNING and locked.workers.filter(state=WorkerState.RUNNING).exists():
             return False
-        finish(run, state=RunState.FAILED, because="every process that worked on it was gone")
+        finish(run, state=RunState.FAILED, because=because)
     return True
 
 

@@ -45,16 +45,6 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$
 """
 
-CALL_PRICE = """
-CREATE FUNCTION call_price(
-    seconds integer, price_per_minute numeric, connect_fee numeric, minimum_charge numeric,
-    decimals integer, rounding text
-) RETURNS numeric
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT rounded(exact_call_price(seconds, price_per_minute, connect_fee, minimum_charge), decimals, rounding)
-$$
-"""
-
 # Where a number stands among all numbers: fifteen hexadecimal digits, 1 to A for the digits 0 to 9, filled up with 0
 # for "no further digit". Numbers that begin with a prefix are one range of positions, and a short number (110) never
 # falls into the range of a longer prefix (1100). Digits past the fifteenth say nothing about the price.
@@ -103,9 +93,6 @@ class Migration(migrations.Migration):
         migrations.RunSQL(BILLED_SECONDS, "DROP FUNCTION billed_seconds(integer, integer, integer)"),
         migrations.RunSQL(ROUNDED, "DROP FUNCTION rounded(numeric, integer, text)"),
         migrations.RunSQL(EXACT_PRICE, "DROP FUNCTION exact_call_price(integer, numeric, numeric, numeric)"),
-        migrations.RunSQL(
-            CALL_PRICE, "DROP FUNCTION call_price(integer, numeric, numeric, numeric, integer, text)"
-        ),
         migrations.RunSQL(NUMBER_POSITION, "DROP FUNCTION number_position(text)"),
         migrations.RunSQL(KEY_PART, "DROP FUNCTION key_part(text)"),
         migrations.RunSQL(DECK_OF_CALL, "DROP FUNCTION deck_of_call(text, bigint, bigint, text, bigint, text)"),

@@ -21,10 +21,16 @@ BEGIN
     UPDATE billing_balancealert SET threshold = -NEW.credit_limit
         WHERE customer_id = NEW.id AND kind = 'exhausted' AND threshold <> -NEW.credit_limit;
     INSERT INTO billing_customertojudge (customer_id) VALUES (NEW.id) ON CONFLICT (customer_id) DO NOTHING;
+    IF NEW.status = 'closed' AND OLD.status <> 'closed' THEN
+        UPDATE billing_billingitem
+            SET ends_on = greatest(starts_on, (NEW.closed_at AT TIME ZONE NEW.timezone)::date)
+            WHERE customer_id = NEW.id
+              AND (ends_on IS NULL OR ends_on > greatest(starts_on, (NEW.closed_at AT TIME ZONE NEW.timezone)::date));
+    END IF;
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER exhausted_alert_follows_the_credit_limit AFTER UPDATE ON billing_customer
+CREATE TRIGGER alerts_and_items_follow_the_customer AFTER UPDATE ON billing_customer
     FOR EACH ROW WHEN (OLD.credit_limit <> NEW.credit_limit OR OLD.status <> NEW.status)
     EXECUTE FUNCTION billing_follow_customer();
 
@@ -45,7 +51,7 @@ CREATE TRIGGER closing_time_follows_the_status BEFORE INSERT OR UPDATE OF status
 NO_CUSTOMERS = """
 DROP TRIGGER closing_time_follows_the_status ON billing_customer;
 DROP FUNCTION billing_date_closing();
-DROP TRIGGER exhausted_alert_follows_the_credit_limit ON billing_customer;
+DROP TRIGGER alerts_and_items_follow_the_customer ON billing_customer;
 DROP FUNCTION billing_follow_customer();
 DROP TRIGGER customers_have_a_balance ON billing_customer;
 DROP FUNCTION billing_equip_customer();
@@ -127,6 +133,10 @@ BEGIN
     THEN
         RAISE EXCEPTION 'item % was charged already: end it and begin another', OLD.reference
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'charged_items_keep_their_dates';
+    END IF;
+    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM billing_customer WHERE id = NEW.customer_id AND status = 'closed') THEN
+        RAISE EXCEPTION 'item % would charge a customer who is closed', NEW.reference
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'closed_customers_get_no_new_items';
     END IF;
     NEW.next_due_on := coalesce(NEW.charged_through, NEW.starts_on);
     RETURN NEW;

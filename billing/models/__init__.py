@@ -13,12 +13,13 @@ from billing.models.call import (
 )
 from billing.models.customer import Customer, CustomerBalance, CustomerStatus, CustomerToJudge
 from billing.models.deck import DeckRange, DeckSlice, Rate, RateDeck, Rounding
-from billing.models.item import BillingItem, Interval, ItemKind, ItemPeriod, Proration, Timing
+from billing.models.item import BillingItem, ItemKind, ItemPeriod
 from billing.models.ledger import CHARGE_KINDS, EntryKind, LedgerEntry
 from billing.models.partner import Partner
 from billing.models.run import BillingChunk, BillingRun, BillingWorker, ChunkState, RunState, WorkerState
 from billing.models.source import CallIdentity, IdentityKind, Source, SourceFormat
 from billing.models.switch import HaltCause, Process, ProcessSwitch, SwitchHistory
+from billing.periods import Interval, Proration, Timing
 
 __all__ = [
     "CHARGE_KINDS",

@@ -1,9 +1,12 @@
+from enum import StrEnum
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from billing.models.fields import KeyField, MoneyField, name_of_a_thing
+from billing.periods import Interval, Kind, Proration, Timing
 
 
 class ItemKind(models.TextChoices):
@@ -11,23 +14,8 @@ class ItemKind(models.TextChoices):
     ONE_OFF = "one_off"
 
 
-class Interval(models.TextChoices):
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-    QUARTER = "quarter"
-    YEAR = "year"
-
-
-class Timing(models.TextChoices):
-    ADVANCE = "advance"
-    ARREARS = "arrears"
-
-
-class Proration(models.TextChoices):
-    DAYS = "days"
-    FIXED_30 = "fixed_30"
-    NONE = "none"
+def _choices(members: type[StrEnum]) -> list[tuple[str, str]]:
+    return [(member.value, member.value.replace("_", " ")) for member in members]
 
 
 class BillingItem(models.Model):
@@ -44,13 +32,13 @@ class BillingItem(models.Model):
     kind = models.CharField(max_length=16, choices=ItemKind)
     amount = MoneyField(help_text="For one whole interval and one piece, in the customer's currency.")
     quantity = MoneyField(default=1)
-    interval = models.CharField(max_length=8, choices=Interval, blank=True)
+    interval = models.CharField(max_length=8, choices=_choices(Interval), blank=True)
     interval_count = models.PositiveSmallIntegerField(default=1)
     bill_cycle_day = models.PositiveSmallIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(31)]
     )
-    timing = models.CharField(max_length=8, choices=Timing, default=Timing.ADVANCE)
-    proration = models.CharField(max_length=8, choices=Proration, default=Proration.DAYS)
+    timing = models.CharField(max_length=8, choices=_choices(Timing), default=Timing.ADVANCE.value)
+    proration = models.CharField(max_length=8, choices=_choices(Proration), default=Proration.DAYS.value)
     starts_on = models.DateField()
     ends_on = models.DateField(null=True, blank=True, help_text="The first day that is not charged any more.")
     charged_through = models.DateField(null=True, editable=False, help_text="End of the last period charged.")
@@ -61,11 +49,11 @@ class BillingItem(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(kind__in=ItemKind.values), name="item_kind_is_known"),
             models.CheckConstraint(
-                condition=Q(kind=ItemKind.ONE_OFF, interval="") | Q(kind=ItemKind.RECURRING, interval__in=Interval.values),
+                condition=Q(kind=ItemKind.ONE_OFF, interval="") | Q(kind=ItemKind.RECURRING, interval__in=[interval.value for interval in Interval]),
                 name="recurring_items_and_only_they_have_an_interval",
             ),
-            models.CheckConstraint(condition=Q(timing__in=Timing.values), name="timing_is_known"),
-            models.CheckConstraint(condition=Q(proration__in=Proration.values), name="proration_is_known"),
+            models.CheckConstraint(condition=Q(timing__in=[timing.value for timing in Timing]), name="timing_is_known"),
+            models.CheckConstraint(condition=Q(proration__in=[proration.value for proration in Proration]), name="proration_is_known"),
             models.CheckConstraint(condition=Q(interval_count__gte=1), name="intervals_have_a_length"),
             models.CheckConstraint(
                 condition=Q(bill_cycle_day__isnull=True)
@@ -99,6 +87,7 @@ class ItemPeriod(models.Model):
     is_one_off = models.BooleanField(default=False)
     start_on = models.DateField()
     end_on = models.DateField()
+    kind = models.CharField(max_length=16, choices=_choices(Kind))
     days = models.PositiveIntegerField(help_text="Days charged, as the item counts them.")
     whole_days = models.PositiveIntegerField(help_text="Days of a whole interval; as many as `days`: charged in full.")
     amount = MoneyField(help_text="The item's amount for a whole interval at that time.")
@@ -109,7 +98,7 @@ class ItemPeriod(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(start_on__lt=F("end_on")), name="period_has_days"),
             models.CheckConstraint(
-                condition=Q(days__gte=1, days__lte=F("whole_days")), name="never_more_than_a_whole_amount"
+                condition=Q(whole_days__gte=1, days__lte=F("whole_days")), name="never_more_than_a_whole_amount"
             ),
             models.UniqueConstraint(fields=["item"], condition=Q(is_one_off=True), name="one_charge_per_one_off_item"),
         ]

@@ -87,7 +87,8 @@ class ChunkState(models.TextChoices):
 class BillingChunk(models.Model):
     """A range of one partner's customers whose calls, or items, a worker charges in one transaction.
 
-    No customer range (0 to 0) and no partner: calls that belong to nobody and are free by rule.
+    No partner (and customers 0 to 0): calls that belong to nobody and are free by rule. Narrowed further to a range
+    of call records, or of items, by their ids where one customer has very many, or to find the one that is broken.
     """
 
     run = models.ForeignKey(BillingRun, on_delete=models.CASCADE, related_name="chunks")
@@ -95,6 +96,9 @@ class BillingChunk(models.Model):
     partner = models.ForeignKey("billing.Partner", on_delete=models.CASCADE, null=True, related_name="+")
     first_customer = models.BigIntegerField()
     last_customer = models.BigIntegerField()
+    first_record = models.BigIntegerField(null=True)
+    last_record = models.BigIntegerField(null=True)
+    tries = models.PositiveSmallIntegerField(default=0)
     state = models.CharField(max_length=8, choices=ChunkState, default=ChunkState.OPEN)
     worker = models.ForeignKey(BillingWorker, on_delete=models.CASCADE, null=True, related_name="chunks")
 

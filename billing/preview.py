@@ -1,0 +1,121 @@
+"""What a billing run would charge, to the last decimal: by the same rules and queries, writing nothing."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import connection, transaction
+
+from billing import decks, halting, items
+from billing.models import EntryKind, ItemKind, Partner, Process
+from billing.rating import RATED
+
+TOP_CUSTOMERS = 10
+
+
+@dataclass
+class Charges:
+    """Charges of one kind: how many, and how much by currency, positive."""
+
+    count: int = 0
+    amount: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+
+
+@dataclass
+class Preview:
+    """`charges` by ledger kind; `top_customers`: account, currency and amount, largest first."""
+
+    charges: dict[str, Charges]
+    top_customers: list[tuple[str, str, Decimal]]
+    episodes_to_open: int
+
+
+def preview(
+    *,
+    at: datetime,
+    processes: Sequence[Process] = halting.BILLING,
+    partner: Partner | None = None,
+    max_periods: int | None = None,
+    charges_long_overdue: bool = False,
+) -> Preview:
+    """What a run at `at` would charge, were nothing halted. One snapshot of the database, taken without locks."""
+    charges: dict[str, Charges] = defaultdict(Charges)
+    by_customer: dict[int, Decimal] = defaultdict(Decimal)
+    with transaction.atomic(durable=True):
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        if Process.CALLS in processes:
+            _add_calls(charges, by_customer, partner=partner)
+        if Process.ITEMS in processes:
+            _add_items(charges, by_customer, at, partner, max_periods, charges_long_overdue)
+        top = _top_customers(by_customer)
+        episodes_to_open = _episodes_to_open(by_customer)
+        transaction.set_rollback(True)
+    return Preview(dict(charges), top, episodes_to_open)
+
+
+def _add_calls(charges: dict[str, Charges], by_customer: dict[int, Decimal], *, partner: Partner | None) -> None:
+    decks.slice_for_pending_calls(for_preview=True)
+    whose = "true" if partner is None else "cu.partner_id = %(partner)s"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH {RATED.format(where=whose)} SELECT customer_id, currency, count(*), sum(price) FROM rated"  # noqa: S608
+            " WHERE outcome = 'charge' GROUP BY customer_id, currency",
+            {"partner": partner.pk if partner else None},
+        )
+        for customer_id, currency, count, price in cursor.fetchall():
+            kind = charges[EntryKind.CALL]
+            kind.count += count
+            kind.amount[currency] += price
+            by_customer[customer_id] += price
+
+
+def _add_items(
+    charges: dict[str, Charges],
+    by_customer: dict[int, Decimal],
+    at: datetime,
+    partner: Partner | None,
+    max_periods: int | None,
+    charges_long_overdue: bool,
+) -> None:
+    for item in items.everything_due(at=at, partner=partner):
+        try:
+            due, _ = items.charges_of(item, max_periods=max_periods, charges_long_overdue=charges_long_overdue)
+        except items.NOT_CHARGEABLE:
+            continue  # the run notes it and leaves it alone
+        kind = charges[EntryKind.ONE_OFF if item.kind == ItemKind.ONE_OFF else EntryKind.RECURRING]
+        for charge in due:
+            kind.count += 1
+            kind.amount[item.currency] += charge.amount
+            by_customer[item.customer_id] += charge.amount
+
+
+def _top_customers(by_customer: dict[int, Decimal]) -> list[tuple[str, str, Decimal]]:
+    largest = sorted(by_customer, key=lambda customer: (-by_customer[customer], customer))[:TOP_CUSTOMERS]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, account, currency FROM billing_customer WHERE id = ANY(%s)", [largest])
+        names = {row[0]: row[1:] for row in cursor.fetchall()}
+    return [(*names[customer], by_customer[customer]) for customer in largest]
+
+
+def _episodes_to_open(by_customer: dict[int, Decimal]) -> int:
+    """Falls below a threshold once these charges, and what was noted before, are judged."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*)
+            FROM billing_balancealert a
+            JOIN billing_customer cu ON cu.id = a.customer_id
+            JOIN billing_customerbalance b ON b.customer_id = a.customer_id
+            LEFT JOIN unnest(%(customers)s::bigint[], %(amounts)s::numeric[]) AS charged (customer_id, amount)
+                ON charged.customer_id = a.customer_id
+            WHERE a.is_active AND cu.status = 'active' AND b.balance - coalesce(charged.amount, 0) < a.threshold
+              AND (charged.customer_id IS NOT NULL
+                   OR a.customer_id IN (SELECT customer_id FROM billing_customertojudge))
+              AND NOT EXISTS (SELECT FROM billing_episode e WHERE e.alert_id = a.id AND e.closed_at IS NULL)
+            """,
+            {"customers": list(by_customer), "amounts": list(by_customer.values())},
+        )
+        return int(cursor.fetchone()[0])
