@@ -1,13 +1,17 @@
 """What all of Ivy's commands share: exit statuses, one JSON object for programs, plain sentences for people."""
 
+import csv
 import json
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.utils.dateparse import parse_date, parse_datetime
 
 from billing.models import Partner
@@ -17,6 +21,8 @@ FAILED = 1
 BAD_INPUT = 2
 REFUSED = 3
 
+UNDEFINED_TABLE = "42P01"
+
 
 class IvyCommand(BaseCommand):
     """A command that answers people in sentences and, with `--json`, programs in one JSON object on stdout.
@@ -25,11 +31,28 @@ class IvyCommand(BaseCommand):
     halted or busy.
     """
 
-    requires_migrations_checks = False
-    requires_system_checks: Any = []
+    wants_json = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the command; what the surroundings lack is a sentence, not a traceback."""
+        self.wants_json = bool(options.get("json"))
+        try:
+            return super().execute(*args, **options)
+        except BrokenPipeError:
+            # Who read along has seen enough; nothing more can be written, not even on the way out.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(DONE) from None
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"The database does not answer: {first_line(error)}", returncode=FAILED) from error
+        except ProgrammingError as error:
+            if getattr(error.__cause__, "sqlstate", None) != UNDEFINED_TABLE:
+                raise
+            raise CommandError("The database has no tables of Ivy yet: run migrate first.", returncode=FAILED) from error
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted; what was committed counts, run it again for the rest.") from None
 
     def answer(self, options: Mapping[str, Any], result: Mapping[str, Any], sentences: str, status: int = DONE) -> None:
         """Print the result as JSON or as sentences, and leave with the exit status."""
@@ -40,8 +63,23 @@ class IvyCommand(BaseCommand):
         if status:
             raise SystemExit(status)
 
+    def export(self, options: Mapping[str, Any], columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+        """Print the rows as CSV with a header or, with `--json`, as one object `{"rows": [...]}`, as they come."""
+        if options["json"]:
+            self.stdout.write('{"rows": [', ending="")
+            for number, row in enumerate(rows):
+                self.stdout.write(("," if number else "") + json.dumps(row, default=as_json, ensure_ascii=False), ending="")
+            self.stdout.write("]}")
+            return
+        lines = csv.writer(self.stdout._out, lineterminator="\n")
+        lines.writerow(columns)
+        for row in rows:
+            lines.writerow("" if row[column] is None else as_cell(row[column]) for column in columns)
+
     def refuse(self, sentence: str) -> NoReturn:
-        """Bad usage or bad input: the sentence goes to stderr, the exit status is 2."""
+        """Bad usage or bad input: the sentence goes to stderr (with `--json` to stdout as well), the exit status is 2."""
+        if self.wants_json:
+            self.stdout.write(json.dumps({"error": sentence}, ensure_ascii=False))
         raise CommandError(sentence, returncode=BAD_INPUT)
 
     def is_for_a_person(self, options: Mapping[str, Any]) -> bool:
@@ -81,6 +119,11 @@ class IvyCommand(BaseCommand):
             self.refuse(f"{name} can't be read: {error.strerror}.")
 
 
+def first_line(error: Exception) -> str:
+    """What went wrong, without the database's further explanations."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def as_json(value: object) -> object:
     """Amounts as decimal strings without needless zeros, times as ISO 8601."""
     if isinstance(value, Decimal):
@@ -88,6 +131,11 @@ def as_json(value: object) -> object:
     if isinstance(value, (date, datetime)):
         return value.isoformat()
     return str(value)
+
+
+def as_cell(value: object) -> object:
+    """A value as a CSV cell."""
+    return as_json(value) if isinstance(value, (Decimal, date, datetime)) else value
 
 
 def decimal_string(amount: Decimal) -> str:

@@ -1,0 +1,61 @@
+"""What waits: calls without an outcome, items with something due, quarantine, customers to judge."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import Count, Min
+
+from billing.models import QuarantinedCall, QuarantineState
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """Counts, and since when the oldest waits. `pending_calls` counts calls of open batches."""
+
+    pending_calls: int
+    oldest_call_started_at: datetime | None
+    oldest_batch_arrived_at: datetime | None
+    due_items: int
+    oldest_due_on: str | None
+    customers_to_judge: int
+
+
+def backlog(*, at: datetime) -> Backlog:
+    """What is waiting at `at`. Goes by open batches, so that it is quick whatever the history."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT
+                (SELECT coalesce(sum(b.call_count), 0) - coalesce(sum(done.calls), 0)
+                 FROM billing_arrivalbatch b
+                 LEFT JOIN LATERAL (
+                     SELECT sum(p.outcome_count) AS calls FROM billing_batchprogress p WHERE p.batch_id = b.id
+                 ) done ON true
+                 WHERE b.closed_at IS NULL),
+                (SELECT min(c.started_at) FROM billing_arrivalbatch b JOIN billing_callrecord c ON c.batch_id = b.id
+                 WHERE b.closed_at IS NULL),
+                (SELECT min(arrived_at) FROM billing_arrivalbatch WHERE closed_at IS NULL),
+                due.items, due.oldest,
+                (SELECT count(*) FROM billing_customertojudge)
+            FROM (
+                SELECT count(*) AS items, min(i.next_due_on) AS oldest
+                FROM billing_billingitem i JOIN billing_customer cu ON cu.id = i.customer_id
+                WHERE i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE 'UTC')::date + 1
+                  AND i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date
+            ) due
+            """,
+            {"at": at},
+        )
+        return Backlog(*cursor.fetchone())
+
+
+def quarantine() -> dict[str, tuple[int, datetime]]:
+    """Calls waiting in quarantine by reason: how many, and since when the oldest."""
+    rows = (
+        QuarantinedCall.objects.filter(state=QuarantineState.WAITING)
+        .values("reason")
+        .annotate(calls=Count("pk"), oldest=Min("since"))
+        .order_by("reason")
+    )
+    return {row["reason"]: (row["calls"], row["oldest"]) for row in rows}
