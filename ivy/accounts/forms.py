@@ -1,0 +1,18 @@
+from unfold.forms import UserChangeForm as UnfoldUserChangeForm
+from unfold.forms import UserCreationForm as UnfoldUserCreationForm
+
+from ivy.accounts.models import User
+
+
+class UserCreationForm(UnfoldUserCreationForm):
+    """Makes a user from an e-mail address and a password."""
+
+    class Meta:
+        model = User
+        fields = ("email", "name")
+
+
+class UserChangeForm(UnfoldUserChangeForm):
+    class Meta:
+        model = User
+        fields = "__all__"  # UserAdmin's fieldsets choose

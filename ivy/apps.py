@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.core.checks import register
+
+from ivy.checks import environment_makes_sense
+
+
+class IvyConfig(AppConfig):
+    """Composition: settings, schedules, the supervisor's tick, and the pages and commands that look at both sides."""
+
+    name = "ivy"
+    verbose_name = "Ivy"
+
+    def ready(self) -> None:
+        register(environment_makes_sense)

@@ -1,0 +1,136 @@
+"""What the environment may say, and the sentence that refuses what it may not.
+
+Each function takes the raw text of one variable (None: not set) and returns what the settings need, or raises
+`ImproperlyConfigured` with a sentence for the person who starts Ivy. The sentences never repeat a value that may hold
+a password.
+"""
+
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from environ import Env
+
+YES = ("true", "yes", "on", "1")
+NO = ("false", "no", "off", "0", "")
+DATABASE_SCHEMES = ("postgres", "postgresql")
+CACHE_SCHEMES = ("redis", "rediss")
+MAIL_SERVER_SCHEMES = ("smtp", "smtps", "smtp+tls", "smtp+ssl")
+MAIL_SCHEMES = (*MAIL_SERVER_SCHEMES, "consolemail", "filemail", "memorymail", "dummymail")
+SECRET_KEY_LENGTH = 32
+
+
+def boolean(name: str, text: str | None) -> bool:
+    """False when not set. django-environ takes every unknown word for False; a switch deserves better."""
+    word = (text or "").strip().lower()
+    if word not in YES + NO:
+        raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}")
+    return word in YES
+
+
+def words(text: str | None) -> list[str]:
+    """The comma-separated parts, without spaces and empty ones."""
+    return [word for part in (text or "").split(",") if (word := part.strip())]
+
+
+def database(text: str | None) -> dict[str, Any]:
+    """Django's DATABASES entry, without OPTIONS of ours."""
+    if not text:
+        raise ImproperlyConfigured(
+            "DATABASE_URL is not set: start script/server (it makes a private database and writes var/env), "
+            "or name a PostgreSQL database"
+        )
+    url = _url("DATABASE_URL", text)
+    if url.scheme not in DATABASE_SCHEMES:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL must name a PostgreSQL database (postgres://user@host:port/name), not {url.scheme!r}; "
+            "Ivy relies on what only PostgreSQL does"
+        )
+    config: dict[str, Any] = Env.db_url_config(text)
+    if not config["NAME"]:
+        raise ImproperlyConfigured("DATABASE_URL names no database: postgres://user@host:port/name")
+    return config
+
+
+def cache(text: str | None) -> str:
+    """The address of the Redis server."""
+    if not text:
+        raise ImproperlyConfigured(
+            "CACHE_URL is not set: start script/server (it starts a private Redis and writes var/env), "
+            "or name a Redis server"
+        )
+    url = _url("CACHE_URL", text)
+    if url.scheme not in CACHE_SCHEMES or not url.hostname:
+        raise ImproperlyConfigured(
+            "CACHE_URL must name a Redis server: redis://host:port/number, or rediss:// with TLS"
+        )
+    if url.path.strip("/") and not url.path.strip("/").isdigit():
+        raise ImproperlyConfigured("CACHE_URL must end in the number of a Redis database: redis://host:port/number")
+    return text
+
+
+def email(text: str | None, *, debug: bool) -> dict[str, Any]:
+    """Django's EMAIL_… settings. Not set: mails are printed to the terminal while DEBUG is on, refused otherwise."""
+    if not text and not debug:
+        raise ImproperlyConfigured(
+            "EMAIL_URL is not set: name the mail server (smtp://user:password@host:port, smtp+tls://…, smtp+ssl://…)"
+        )
+    url = _url("EMAIL_URL", text or "consolemail:")
+    if url.scheme not in MAIL_SCHEMES:
+        raise ImproperlyConfigured(f"EMAIL_URL must begin with one of {', '.join(MAIL_SCHEMES)}")
+    if url.scheme in MAIL_SERVER_SCHEMES and not url.hostname:
+        raise ImproperlyConfigured("EMAIL_URL names no mail server: smtp://user:password@host:port")
+    config = Env.email_url_config(text or "consolemail:")
+    options = config.pop("OPTIONS", {})
+    unknown = sorted(key for key in options if not key.startswith("EMAIL_"))
+    if unknown:
+        raise ImproperlyConfigured(f"EMAIL_URL has options Ivy does not know: {', '.join(unknown)}")
+    default_ports = {"smtp": 25, "smtps": 587, "smtp+tls": 587, "smtp+ssl": 465}
+    config["EMAIL_PORT"] = config["EMAIL_PORT"] or default_ports.get(url.scheme, 25)
+    return {name: value if value is not None else "" for name, value in {**config, **options}.items()}
+
+
+def secret_key(text: str | None, *, debug: bool) -> str:
+    """Signs sessions, password-reset links and queued tasks, so a short one is as good as none.
+
+    Not set: a well-known one while DEBUG is on (the same in every process), refused otherwise.
+    """
+    if not text and debug:
+        return "this key is known to everybody: DEBUG is on"
+    if not text:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set: give it at least 32 random characters, the same on every machine and every time"
+        )
+    if len(text) < SECRET_KEY_LENGTH and not debug:
+        raise ImproperlyConfigured(f"SECRET_KEY has {len(text)} characters; it needs at least {SECRET_KEY_LENGTH}")
+    return text
+
+
+def allowed_hosts(text: str | None, *, debug: bool) -> list[str]:
+    """The host names this site answers to. Empty while DEBUG is on: Django then answers to this machine's own names."""
+    hosts = words(text)
+    if not hosts and not debug:
+        raise ImproperlyConfigured("ALLOWED_HOSTS is not set: list the host names of this site, separated by commas")
+    if "*" in hosts and not debug:
+        raise ImproperlyConfigured("ALLOWED_HOSTS must list the host names of this site, not '*'")
+    return hosts
+
+
+def trusted_origins(text: str | None) -> list[str]:
+    """Origins whose forms are accepted besides this site's own."""
+    origins = words(text)
+    for origin in origins:
+        if not origin.startswith(("http://", "https://")):
+            raise ImproperlyConfigured(
+                f"CSRF_TRUSTED_ORIGINS must list whole origins such as https://billing.example.com, not {origin!r}"
+            )
+    return origins
+
+
+def _url(name: str, text: str) -> SplitResult:
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018 - raises on a port that is no number
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is not a readable address (host or port)") from error
+    return url

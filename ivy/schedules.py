@@ -1,0 +1,125 @@
+"""What django-q2 has to do and how often: the one list, and the repair of what the database says about it.
+
+django-q2 keeps schedules in a table that anybody can edit, and stops all of them at one that it cannot read. So
+`install` runs when a cluster starts and once a minute from `tick`.
+"""
+
+import ast
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.utils import timezone
+from django_q.models import Schedule
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A function that is called, without arguments, every so many minutes."""
+
+    name: str
+    func: str
+    minutes: int
+
+
+SCHEDULES = [
+    Wanted("billing-cycle", "ivy.tasks.billing_cycle", minutes=1),
+    Wanted("queue-canary", "ivy.tasks.queue_canary", minutes=1),
+]
+
+
+def install() -> list[str]:
+    """Make the schedules what `SCHEDULES` says; returns what had to be done, one sentence each (empty: nothing).
+
+    Safe to repeat, and to run in many processes at once. Schedules with other names are left alone, unless
+    the scheduler would stumble over one and start nothing at all: those are switched off, not deleted.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('ivy.schedules'))")
+        # The lock keeps out other installs, the rows' own locks the scheduler, which saves whole rows.
+        rows = list(Schedule.objects.select_for_update().order_by("pk"))
+        now = timezone.now()
+        done: list[str] = []
+        for wanted in SCHEDULES:
+            done += _install_one(wanted, [row for row in rows if row.name == wanted.name], now=now)
+        ours = {wanted.name for wanted in SCHEDULES}
+        for row in rows:
+            if row.name not in ours and row.repeats != 0 and (stumbles := why_the_scheduler_stumbles(row)):
+                Schedule.objects.filter(pk=row.pk).update(repeats=0)
+                done.append(f"Switched off schedule {row.name or row.pk}, which stopped all the others: {stumbles}.")
+    return done
+
+
+def _install_one(wanted: Wanted, rows: list[Schedule], *, now: datetime) -> list[str]:
+    if not rows:
+        Schedule.objects.create(name=wanted.name, next_run=now, **_settings(wanted))
+        return [f"Created schedule {wanted.name}: every {_minutes(wanted.minutes)}."]
+    row, *others = rows
+    done: list[str] = []
+    if others:
+        Schedule.objects.filter(pk__in=[other.pk for other in others]).delete()
+        done.append(f"Deleted {len(others)} more of schedule {wanted.name}.")
+    repairs = {field: value for field, value in _settings(wanted).items() if getattr(row, field) != value}
+    # Too late is never; too early, and the scheduler counts up to now minute by minute.
+    latest = now + 2 * timedelta(minutes=wanted.minutes)
+    if row.next_run is None or not now - timedelta(days=1) <= row.next_run <= latest:
+        repairs["next_run"] = now
+    if repairs:
+        damage = ", ".join(f"{field} was {getattr(row, field)!s}" for field in repairs)
+        Schedule.objects.filter(pk=row.pk).update(**repairs)
+        done.append(f"Repaired schedule {wanted.name}: {damage}.")
+    return done
+
+
+def _settings(wanted: Wanted) -> dict[str, object]:
+    """All of a schedule's columns that decide what runs and when, save the next time."""
+    return {
+        "func": wanted.func,
+        "schedule_type": Schedule.MINUTES,
+        "minutes": wanted.minutes,
+        "repeats": -1,
+        "args": None,
+        "kwargs": None,
+        "hook": None,
+        "cluster": None,
+        "cron": None,
+        "intended_date_kwarg": None,
+    }
+
+
+def why_the_scheduler_stumbles(schedule: Schedule) -> str | None:
+    """What makes django-q2's scheduler fail on this row, and with it on every other; None if nothing does.
+
+    Reads arguments the way `django_q.scheduler` does, whose parsers raise half a dozen kinds of exceptions.
+    """
+    try:
+        if schedule.args:
+            ast.literal_eval(schedule.args)
+        if schedule.kwargs:
+            _read_kwargs(schedule.kwargs).get("q_options", {}).get("group")
+    except Exception as error:  # noqa: BLE001
+        return f"its arguments cannot be read ({error})"
+    try:
+        if schedule.schedule_type != Schedule.ONCE:
+            schedule.calculate_next_run(schedule.next_run or timezone.now())
+    except Exception as error:  # noqa: BLE001
+        return f"its next time cannot be told ({error})"
+    return None
+
+
+def _read_kwargs(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        pass
+    try:
+        call: Any = ast.parse(f"f({text})").body[0]
+        return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.value.keywords}
+    except (SyntaxError, ValueError):
+        return {}  # what cannot be read at all is ignored there; what is read and no dictionary is not
+
+
+def _minutes(count: int) -> str:
+    return "minute" if count == 1 else f"{count} minutes"

@@ -1,0 +1,197 @@
+"""What Ivy says when it is started with an environment that makes no sense."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from ivy import environment
+
+ROOT = Path(__file__).parents[2]
+KEY = "0123456789abcdef0123456789abcdef"
+SOUND = {
+    "DATABASE_URL": "postgres://ivy@127.0.0.1:1/nowhere",
+    "CACHE_URL": "redis://127.0.0.1:1/0",
+    "EMAIL_URL": "smtp://127.0.0.1:25",
+    "SECRET_KEY": KEY,
+    "ALLOWED_HOSTS": "billing.example.com",
+    "DEBUG": "no",
+    "BEHIND_TLS_PROXY": "",
+    "CSRF_TRUSTED_ORIGINS": "",
+}
+# Empty, not absent: a checkout may have a var/env, which only the real environment overrules.
+NOTHING = dict.fromkeys(SOUND, "")
+NONSENSE = {
+    "DATABASE_URL": "sqlite:///ivy.db",
+    "CACHE_URL": "memcache://127.0.0.1:11211",
+    "EMAIL_URL": "pigeon://coop",
+    "SECRET_KEY": "short",
+    "ALLOWED_HOSTS": "*",
+    "DEBUG": "maybe",
+    "BEHIND_TLS_PROXY": "perhaps",
+    "CSRF_TRUSTED_ORIGINS": "billing.example.com",
+}
+
+
+def run(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in SOUND}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=inherited | {"DJANGO_SETTINGS_MODULE": "ivy.settings"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class TestAnyCommand:
+    def test_starts_in_a_sound_environment(self) -> None:
+        assert run("manage.py", "check", environment=SOUND).returncode == 0
+
+    def test_needs_neither_mail_server_nor_secret_nor_hosts_while_debugging(self) -> None:
+        bare = {**SOUND, "DEBUG": "true", "EMAIL_URL": "", "SECRET_KEY": "", "ALLOWED_HOSTS": ""}
+        assert run("manage.py", "check", environment=bare).returncode == 0
+
+    @pytest.mark.parametrize("command", ["check", "migrate", "qcluster", "tick", "install_schedules"])
+    def test_names_everything_that_is_missing_and_does_nothing(self, command: str) -> None:
+        refused = run("manage.py", command, environment=NOTHING)
+        assert refused.returncode == 1
+        assert "Traceback" not in refused.stderr
+        for sentence in (
+            "DATABASE_URL is not set: start script/server (it makes a private database and writes var/env), or name",
+            "CACHE_URL is not set: start script/server",
+            "EMAIL_URL is not set: name the mail server",
+            "SECRET_KEY is not set: give it at least 32 random characters",
+            "ALLOWED_HOSTS is not set: list the host names of this site",
+        ):
+            assert sentence in refused.stderr
+
+    def test_names_everything_that_is_nonsense(self) -> None:
+        refused = run("manage.py", "check", environment=NONSENSE)
+        assert refused.returncode == 1
+        assert "Traceback" not in refused.stderr
+        for sentence in (
+            "DATABASE_URL must name a PostgreSQL database (postgres://user@host:port/name), not 'sqlite'",
+            "CACHE_URL must name a Redis server",
+            "EMAIL_URL must begin with one of smtp, ",
+            "SECRET_KEY has 5 characters; it needs at least 32",
+            "ALLOWED_HOSTS must list the host names of this site, not '*'",
+            "DEBUG must be true or false, not 'maybe'",
+            "BEHIND_TLS_PROXY must be true or false, not 'perhaps'",
+            "CSRF_TRUSTED_ORIGINS must list whole origins such as https://billing.example.com",
+        ):
+            assert sentence in refused.stderr
+
+    def test_reads_a_secret_that_begins_with_a_dollar_sign(self) -> None:
+        assert run("manage.py", "check", environment={**SOUND, "SECRET_KEY": "$" + KEY}).returncode == 0
+
+
+class TestTheWebServer:
+    def test_refuses_to_serve(self) -> None:
+        refused = run("-c", "import ivy.wsgi", environment=NOTHING)
+        assert refused.returncode == 1
+        assert "ImproperlyConfigured: " in refused.stderr
+        assert "DATABASE_URL is not set" in refused.stderr
+
+    def test_serves_in_a_sound_environment(self) -> None:
+        assert run("-c", "import ivy.wsgi", environment=SOUND).returncode == 0
+
+
+class TestDatabaseUrl:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "mysql://ivy@127.0.0.1/ivy",  # another engine
+            "postgis://ivy@127.0.0.1/ivy",  # another backend
+            "ivy",  # no address at all
+            "postgres://ivy@127.0.0.1:55432",  # no database
+            "postgres://ivy@127.0.0.1:many/ivy",  # a port that is no number
+            "postgres://ivy@[::1/ivy",  # a bracket that never closes
+        ],
+    )
+    def test_is_refused(self, text: str) -> None:
+        with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL "):
+            environment.database(text)
+
+    def test_keeps_its_password_out_of_the_refusal(self) -> None:
+        with pytest.raises(ImproperlyConfigured) as refusal:
+            environment.database("mysql://ivy:open-sesame@127.0.0.1/ivy")
+        assert "open-sesame" not in str(refusal.value)
+
+    def test_may_carry_options(self) -> None:
+        config = environment.database("postgresql://ivy:a%40b@db.example.com/ivy?sslmode=require")
+        assert config["ENGINE"] == "django.db.backends.postgresql"
+        assert config["PASSWORD"] == "a@b"
+        assert config["OPTIONS"] == {"sslmode": "require"}
+
+
+class TestCacheUrl:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "locmemcache://",  # every process would have its own
+            "redis://",  # no server
+            "redis://127.0.0.1:6379/first",  # databases have numbers
+            "redis://127.0.0.1:none/0",
+        ],
+    )
+    def test_is_refused(self, text: str) -> None:
+        with pytest.raises(ImproperlyConfigured, match=r"^CACHE_URL "):
+            environment.cache(text)
+
+    @pytest.mark.parametrize(
+        "text", ["redis://127.0.0.1:6379/4", "rediss://:secret@cache.example.com", "redis://[::1]/0"]
+    )
+    def test_is_accepted(self, text: str) -> None:
+        assert environment.cache(text) == text
+
+
+class TestEmailUrl:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "https://mail.example.com",  # no mail server
+            "smtp:",  # no host
+            "smtp://mail.example.com:twenty-five",
+            "smtp://mail.example.com?timeout=3",  # not a setting of Django's; it would be ignored in silence
+        ],
+    )
+    def test_is_refused(self, text: str) -> None:
+        with pytest.raises(ImproperlyConfigured, match=r"^EMAIL_URL "):
+            environment.email(text, debug=True)
+
+    @pytest.mark.parametrize(
+        ("text", "port", "tls", "ssl"),
+        [
+            ("smtp://mail.example.com", 25, False, False),
+            ("smtp+tls://ivy:secret@mail.example.com", 587, True, False),
+            ("smtp+ssl://ivy:secret@mail.example.com", 465, False, True),
+            ("smtp+tls://mail.example.com:2525", 2525, True, False),
+        ],
+    )
+    def test_names_a_mail_server(self, text: str, port: int, tls: bool, ssl: bool) -> None:
+        config = environment.email(text, debug=False)
+        assert config["EMAIL_HOST"] == "mail.example.com"
+        assert config["EMAIL_PORT"] == port
+        assert config.get("EMAIL_USE_TLS", False) is tls
+        assert config.get("EMAIL_USE_SSL", False) is ssl
+
+
+class TestBooleans:
+    @pytest.mark.parametrize("text", ["true", "Yes", "ON", "1", " true "])
+    def test_are_true(self, text: str) -> None:
+        assert environment.boolean("DEBUG", text) is True
+
+    @pytest.mark.parametrize("text", ["false", "No", "off", "0", "", None])
+    def test_are_false(self, text: str | None) -> None:
+        assert environment.boolean("DEBUG", text) is False
+
+    @pytest.mark.parametrize("text", ["ture", "2", "enabled", "nein"])
+    def test_are_nothing_else(self, text: str) -> None:
+        with pytest.raises(ImproperlyConfigured):
+            environment.boolean("DEBUG", text)
