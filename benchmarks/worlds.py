@@ -16,8 +16,10 @@ def build(*, customers: int, partners: int = 4, prefixes: int = PREFIXES) -> Non
             INSERT INTO billing_rate (deck_id, prefix, destination, price_per_minute, connect_fee, minimum_charge,
                                       first_increment, increment)
                 SELECT (SELECT id FROM billing_ratedeck), prefix, 'Destination ' || prefix,
-                    0.001 * (1 + length(prefix) + prefix::bigint %% 97), CASE WHEN prefix::bigint %% 7 = 0 THEN 0.01 ELSE 0 END,
-                    0, CASE WHEN prefix::bigint %% 3 = 0 THEN 60 ELSE 1 END, CASE WHEN prefix::bigint %% 3 = 0 THEN 60 ELSE 1 END
+                    0.001 * (1 + length(prefix) + prefix::bigint %% 97),
+                    CASE WHEN prefix::bigint %% 7 = 0 THEN 0.01 ELSE 0 END, 0,
+                    CASE WHEN prefix::bigint %% 3 = 0 THEN 60 ELSE 1 END,
+                    CASE WHEN prefix::bigint %% 3 = 0 THEN 60 ELSE 1 END
                 FROM (
                     SELECT DISTINCT prefix FROM (
                         SELECT n::text AS prefix FROM generate_series(1, 9) n

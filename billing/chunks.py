@@ -48,7 +48,7 @@ def put_back(chunk: BillingChunk) -> bool:
 def leave(run: BillingRun, process: Process, *, partner_id: int | None, is_for_everyone: bool) -> None:
     """Leave all chunks of a halted process undone: everyone's, or one partner's."""
     chunks = run.chunks.filter(process=process, state__in=[ChunkState.OPEN, ChunkState.TAKEN])
-    if not is_for_everyone:
+    if not is_for_everyone and partner_id is not None:
         chunks = chunks.filter(partner_id=partner_id)
     chunks.update(state=ChunkState.LEFT)
 

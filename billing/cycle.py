@@ -142,7 +142,9 @@ def _settle(chunk: BillingChunk, worker: BillingWorker, progress: Progress | Non
             progress(tally)
         if busy:
             if not chunks.put_back(chunk):
-                runs.note_error(run, kind=process, key=str(chunk), error=f"{busy} busy elsewhere: left for the next run")
+                runs.note_error(
+                    run, kind=process, key=str(chunk), error=f"{busy} busy elsewhere: left for the next run"
+                )
             else:
                 time.sleep(RETRY_LOCKED_SECONDS * chunk.tries)
                 calls.prepare()
@@ -199,7 +201,9 @@ def _verdict(run: BillingRun) -> tuple[RunState, str]:
     """How the run ended. Halted: nothing of what it was asked for was allowed, for everyone."""
     for switch in halting.active_halts(tuple(Process(process) for process in run.processes)):
         if switch.partner is None or run.partner in (None, switch.partner):
-            runs.note_halt(run, process=Process(switch.process), partner=switch.partner.slug if switch.partner else None)
+            runs.note_halt(
+                run, process=Process(switch.process), partner=switch.partner.slug if switch.partner else None
+            )
     run.refresh_from_db()
     whole = {None, run.partner.slug} if run.partner else {None}
     halted_for_all = {halt["process"] for halt in run.halted if halt["partner"] in whole}

@@ -137,9 +137,9 @@ UNSETTLED = """
     )
 """
 
-_OPEN = f"""
+_OPEN = """
 WITH noted AS (
-    SELECT cu.id, cu.status, b.balance, ({UNSETTLED}) AS is_unsettled
+    SELECT cu.id, cu.status, b.balance, (__UNSETTLED__) AS is_unsettled
     FROM billing_customer cu JOIN billing_customerbalance b ON b.customer_id = cu.id
     WHERE cu.id = ANY(%(customers)s)
 ), opened AS (
@@ -153,4 +153,4 @@ WITH noted AS (
     DELETE FROM billing_customertojudge j USING noted n WHERE j.customer_id = n.id AND NOT n.is_unsettled
 )
 SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM noted WHERE is_unsettled)
-"""
+""".replace("__UNSETTLED__", UNSETTLED)

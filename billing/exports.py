@@ -1,6 +1,6 @@
 """What other programs read: ledger and balances, row by row, in constant memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -58,7 +58,7 @@ def balances() -> Iterator[dict[str, Cell]]:
     )
 
 
-def _rows(columns: list[str], query: str, values: dict[str, object]) -> Iterator[dict[str, Cell]]:
+def _rows(columns: list[str], query: str, values: Mapping[str, str | datetime | None]) -> Iterator[dict[str, Cell]]:
     """Read through a cursor of the server's, which lives as long as its transaction."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"DECLARE export NO SCROLL CURSOR FOR {query}", values)

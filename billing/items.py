@@ -112,9 +112,7 @@ def post(chunk: BillingChunk, worker: BillingWorker) -> tuple[Tally, int]:
     moved: list[tuple[int, date | None, date | None]] = []
     for item in due:
         try:
-            new, next_due = charges_of(
-                item, max_periods=run.max_periods, charges_long_overdue=run.charges_long_overdue
-            )
+            new, next_due = charges_of(item, max_periods=run.max_periods, charges_long_overdue=run.charges_long_overdue)
         except NOT_CHARGEABLE as error:
             runs.note_error(run, kind="item", key=item.reference, error=str(error))
             continue

@@ -49,7 +49,14 @@ def preview(
         if Process.CALLS in processes:
             _add_calls(charges, by_customer, partner=partner)
         if Process.ITEMS in processes:
-            _add_items(charges, by_customer, at, partner, max_periods, charges_long_overdue)
+            _add_items(
+                charges,
+                by_customer,
+                at=at,
+                partner=partner,
+                max_periods=max_periods,
+                charges_long_overdue=charges_long_overdue,
+            )
         top = _top_customers(by_customer)
         episodes_to_open = _episodes_to_open(by_customer)
         transaction.set_rollback(True)
@@ -75,6 +82,7 @@ def _add_calls(charges: dict[str, Charges], by_customer: dict[int, Decimal], *, 
 def _add_items(
     charges: dict[str, Charges],
     by_customer: dict[int, Decimal],
+    *,
     at: datetime,
     partner: Partner | None,
     max_periods: int | None,

@@ -102,7 +102,8 @@ RULES = [
         JOIN billing_ledgerentry l ON l.key = call_key(s.name, c.call_id)
         LEFT JOIN billing_quarantinedcall q ON q.call_key = l.key AND q.content_hash = c.content_hash
         WHERE coalesce(q.state, '') IN ('', 'settled')
-          AND (l.booked_month <> c.booked_month OR l.customer_id IS DISTINCT FROM coalesce(q.customer_id, c.customer_id))
+          AND (l.booked_month <> c.booked_month
+               OR l.customer_id IS DISTINCT FROM coalesce(q.customer_id, c.customer_id))
         """,
     ),
     Rule(
@@ -149,7 +150,8 @@ RULES = [
         SELECT later.key, 'covers days that ' || earlier.key || ' covers' FROM billing_ledgerentry later
         JOIN billing_ledgerentry earlier
             ON earlier.customer_id = later.customer_id AND earlier.kind = 'recurring' AND earlier.id < later.id
-            AND regexp_replace(earlier.key, ':[0-9-]+(#[0-9]+)?$', '') = regexp_replace(later.key, ':[0-9-]+(#[0-9]+)?$', '')
+            AND regexp_replace(earlier.key, ':[0-9-]+(#[0-9]+)?$', '')
+                = regexp_replace(later.key, ':[0-9-]+(#[0-9]+)?$', '')
             AND daterange(earlier.period_start, earlier.period_end) && daterange(later.period_start, later.period_end)
         WHERE later.kind = 'recurring' AND later.charge_number = 1
         """,
@@ -217,6 +219,7 @@ def checks() -> Iterator[tuple[Rule, int, list[Drift]]]:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         for rule in RULES:
-            cursor.execute(f"SELECT *, count(*) OVER () FROM ({rule.finds}) found (key, what) LIMIT {SHOWN}")  # noqa: S608
+            query = f"SELECT *, count(*) OVER () FROM ({rule.finds}) found (key, what) LIMIT {SHOWN}"  # noqa: S608
+            cursor.execute(query)
             rows = cursor.fetchall()
             yield rule, rows[0][2] if rows else 0, [Drift(rule.name, row[0], row[1]) for row in rows]

@@ -39,7 +39,9 @@ class RunBusy(Exception):
 
     def __init__(self, run: BillingRun) -> None:
         self.run = run
-        super().__init__(f"{run} is under way since {run.started_at:%Y-%m-%d %H:%M:%S} UTC, started by {run.started_by}")
+        super().__init__(
+            f"{run} is under way since {run.started_at:%Y-%m-%d %H:%M:%S} UTC, started by {run.started_by}"
+        )
 
 
 class WorkerReplaced(Exception):
@@ -158,8 +160,9 @@ def count(run: BillingRun, tally: Tally) -> None:
                 calls_quarantined = calls_quarantined + %s,
                 item_charges = item_charges + %s, one_off_charges = one_off_charges + %s,
                 amount = amount || (
-                    SELECT coalesce(jsonb_object_agg(key, (coalesce((amount ->> key)::numeric, 0) + value::numeric)::text), '{}')
-                    FROM jsonb_each_text(%s::jsonb)
+                    SELECT coalesce(jsonb_object_agg(key, sum::text), '{}')
+                    FROM jsonb_each_text(%s::jsonb),
+                        LATERAL (SELECT coalesce((amount ->> key)::numeric, 0) + value::numeric AS sum) added
                 )
             WHERE id = %s
             """,
@@ -232,7 +235,7 @@ def _host() -> str:
 
 
 def _process_started(pid: int) -> str:
-    """When the process began, in a form that a later process with the same number does not have; empty: no such process.
+    """When the process began, so that a later one with the same number is told from it; empty: no such process.
 
     Where /proc is missing, the number alone has to do.
     """
@@ -246,4 +249,3 @@ def _process_started(pid: int) -> str:
         os.kill(pid, 0)
         return str(pid)
     return ""
-

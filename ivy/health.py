@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.core.cache import caches
 from django.utils import timezone
@@ -39,7 +40,8 @@ def _cache() -> Probe:
     """Write a nonce and read it back, on the raw client: reads alone go on working when writes fail."""
     nonce = secrets.token_hex(8)
     try:
-        client = caches["redis"].client.get_client(write=True)
+        redis: Any = caches["redis"]
+        client = redis.client.get_client(write=True)
         client.set("ivy:probe", nonce, px=10_000)
         found = client.get("ivy:probe")
     except RedisError as error:

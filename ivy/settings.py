@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
-from django.templatetags.static import static
-from django.urls import reverse_lazy
 from environ import Env
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
@@ -281,6 +279,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = True
+FORMAT_MODULE_PATH = ["ivy.formats"]  # dates as 2026-11-23 14:30:26
 
 # Logs go to stderr; where they go from there is the supervisor's business --------------------------------------------
 
@@ -298,40 +297,3 @@ LOGGING = {
 }
 
 # The admin -----------------------------------------------------------------------------------------------------------
-
-
-def _static(path: str) -> Callable[[object], str]:
-    """Unfold asks for the address of a file with each request: the manifest of static files is not known yet here."""
-    return lambda request: static(path)
-
-
-UNFOLD = {
-    "SITE_TITLE": "Ivy",
-    "SITE_HEADER": "Ivy",
-    "SITE_SUBHEADER": "Billing",
-    "SITE_URL": "/",
-    "SHOW_VIEW_ON_SITE": False,
-    "SITE_ICON": _static("ivy/ivy.svg"),
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("ivy/ivy.svg")}],
-    "ACCOUNT": {
-        "navigation": [
-            {"title": "Change password", "link": reverse_lazy("account_change_password")},
-            {"title": "Second factor", "link": reverse_lazy("mfa_index")},
-        ],
-    },
-    "COLORS": {
-        "primary": {
-            "50": "oklch(97.9% .021 166.1)",
-            "100": "oklch(95% .052 163.1)",
-            "200": "oklch(90.5% .093 164.2)",
-            "300": "oklch(84.5% .143 165)",
-            "400": "oklch(76.5% .177 163.2)",
-            "500": "oklch(62% .15 162.5)",
-            "600": "oklch(51% .118 163.2)",
-            "700": "oklch(45% .105 165.6)",
-            "800": "oklch(39% .088 166.9)",
-            "900": "oklch(34% .073 168.9)",
-            "950": "oklch(24% .049 172.6)",
-        },
-    },
-}

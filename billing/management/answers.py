@@ -41,14 +41,13 @@ def run_in_words(run: BillingRun) -> str:
     lines = [
         f"Run {run.pk}: {run.get_state_display()}{f' ({run.ended_because})' if run.ended_because else ''}.",
         f"Charged {charged}: {run.calls_billed} calls, {run.item_charges} recurring, {run.one_off_charges} one-off.",
-        f"{run.calls_free} calls were free, {run.calls_quarantined} went to quarantine."
-        f" {run.episodes_opened} episodes opened, {run.episodes_closed} closed.",
+        f"{run.calls_free} calls were free, {run.calls_quarantined} went to quarantine.",
+        f"{run.episodes_opened} episodes opened, {run.episodes_closed} closed.",
     ]
     for halt in run.halted:
         whose = f" of partner {halt['partner']}" if halt["partner"] else ""
         lines.append(f"Halted: {halt['process']}{whose}.")
-    for error in run.errors[:20]:
-        lines.append(f"Not charged: {error['kind']} {error['key']}: {error['error']}")
+    lines += [f"Not charged: {error['kind']} {error['key']}: {error['error']}" for error in run.errors[:20]]
     if len(run.errors) > 20:
         lines.append(f"... and {len(run.errors) - 20} more.")
     return "\n".join(lines)
@@ -81,7 +80,9 @@ def preview_in_words(found: Preview) -> str:
         for kind, charges in sorted(found.charges.items())
     ] or ["Would charge nothing."]
     if found.top_customers:
-        largest = [f"{account} {decimal_string(amount)} {currency}" for account, currency, amount in found.top_customers]
+        largest = [
+            f"{account} {decimal_string(amount)} {currency}" for account, currency, amount in found.top_customers
+        ]
         lines.append(f"Largest: {', '.join(largest)}.")
     lines.append(f"{found.episodes_to_open} episodes would open.")
     return "\n".join(lines)

@@ -50,7 +50,9 @@ class IvyCommand(BaseCommand):
         except ProgrammingError as error:
             if getattr(error.__cause__, "sqlstate", None) != UNDEFINED_TABLE:
                 raise
-            raise CommandError("The database has no tables of Ivy yet: run migrate first.", returncode=FAILED) from error
+            raise CommandError(
+                "The database has no tables of Ivy yet: run migrate first.", returncode=FAILED
+            ) from error
         except KeyboardInterrupt:
             raise CommandError("Interrupted; what was committed counts, run it again for the rest.") from None
 
@@ -68,16 +70,18 @@ class IvyCommand(BaseCommand):
         if options["json"]:
             self.stdout.write('{"rows": [', ending="")
             for number, row in enumerate(rows):
-                self.stdout.write(("," if number else "") + json.dumps(row, default=as_json, ensure_ascii=False), ending="")
+                self.stdout.write(
+                    ("," if number else "") + json.dumps(row, default=as_json, ensure_ascii=False), ending=""
+                )
             self.stdout.write("]}")
             return
-        lines = csv.writer(self.stdout._out, lineterminator="\n")
+        lines = csv.writer(self.stdout, lineterminator="\n")
         lines.writerow(columns)
         for row in rows:
             lines.writerow("" if row[column] is None else as_cell(row[column]) for column in columns)
 
     def refuse(self, sentence: str) -> NoReturn:
-        """Bad usage or bad input: the sentence goes to stderr (with `--json` to stdout as well), the exit status is 2."""
+        """Bad usage or bad input: the sentence goes to stderr (and, as JSON, to stdout); the exit status is 2."""
         if self.wants_json:
             self.stdout.write(json.dumps({"error": sentence}, ensure_ascii=False))
         raise CommandError(sentence, returncode=BAD_INPUT)

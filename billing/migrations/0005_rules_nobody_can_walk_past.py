@@ -173,8 +173,10 @@ DROP TRIGGER switches_write_their_history ON billing_processswitch;
 DROP FUNCTION billing_write_switch_history();
 """
 
-# A call record names its batch and source without a foreign key: neither may go.
+# A call record names its batch and source without a foreign key: neither may go. Keys of calls hold the source's name.
 BATCHES = """
+CREATE TRIGGER sources_keep_their_name BEFORE UPDATE OF name ON billing_source
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_refuse_change();
 CREATE TRIGGER arrival_batches_are_never_deleted BEFORE DELETE OR TRUNCATE ON billing_arrivalbatch
     FOR EACH STATEMENT EXECUTE FUNCTION billing_refuse_change();
 CREATE TRIGGER deliveries_are_never_deleted BEFORE DELETE OR TRUNCATE ON billing_delivery
@@ -182,6 +184,7 @@ CREATE TRIGGER deliveries_are_never_deleted BEFORE DELETE OR TRUNCATE ON billing
 """
 
 NO_BATCHES = """
+DROP TRIGGER sources_keep_their_name ON billing_source;
 DROP TRIGGER deliveries_are_never_deleted ON billing_delivery;
 DROP TRIGGER arrival_batches_are_never_deleted ON billing_arrivalbatch;
 """

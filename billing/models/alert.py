@@ -23,7 +23,9 @@ class BalanceAlert(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(F("customer"), condition=Q(kind="exhausted"), name="one_exhausted_alert_per_customer"),
+            models.UniqueConstraint(
+                F("customer"), condition=Q(kind="exhausted"), name="one_exhausted_alert_per_customer"
+            ),
             models.UniqueConstraint(
                 fields=["customer", "threshold"],
                 condition=Q(kind="low_balance"),
@@ -65,7 +67,11 @@ class Episode(models.Model):
             ),
         ]
         indexes = [
-            models.Index(F("recovered_at"), condition=Q(closed_at__isnull=True, recovered_at__isnull=False), name="recovering_episodes")
+            models.Index(
+                F("recovered_at"),
+                condition=Q(closed_at__isnull=True, recovered_at__isnull=False),
+                name="recovering_episodes",
+            )
         ]
 
     def __str__(self) -> str:

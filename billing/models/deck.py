@@ -64,7 +64,9 @@ class Rate(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(
-                    price_per_minute__lte=DEAREST_PRICE, connect_fee__lte=DEAREST_PRICE, minimum_charge__lte=DEAREST_PRICE
+                    price_per_minute__lte=DEAREST_PRICE,
+                    connect_fee__lte=DEAREST_PRICE,
+                    minimum_charge__lte=DEAREST_PRICE,
                 ),
                 name="prices_are_at_most_a_million",
             ),
@@ -102,9 +104,9 @@ class DeckSlice(models.Model):
 
 
 class DeckRange(models.Model):
-    """From position `lower` (see the SQL function `number_position`) up to the next row's, this rate is the longest match.
+    """From position `lower` up to the next row's, this rate is the longest match; no rate: a gap of the deck.
 
-    No rate: a gap of the deck.
+    Positions are those of the SQL function `number_position`.
     """
 
     pk = models.CompositePrimaryKey("slice_id", "lower")

@@ -49,11 +49,14 @@ class BillingItem(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(kind__in=ItemKind.values), name="item_kind_is_known"),
             models.CheckConstraint(
-                condition=Q(kind=ItemKind.ONE_OFF, interval="") | Q(kind=ItemKind.RECURRING, interval__in=[interval.value for interval in Interval]),
+                condition=Q(kind=ItemKind.ONE_OFF, interval="")
+                | Q(kind=ItemKind.RECURRING, interval__in=[interval.value for interval in Interval]),
                 name="recurring_items_and_only_they_have_an_interval",
             ),
             models.CheckConstraint(condition=Q(timing__in=[timing.value for timing in Timing]), name="timing_is_known"),
-            models.CheckConstraint(condition=Q(proration__in=[proration.value for proration in Proration]), name="proration_is_known"),
+            models.CheckConstraint(
+                condition=Q(proration__in=[proration.value for proration in Proration]), name="proration_is_known"
+            ),
             models.CheckConstraint(condition=Q(interval_count__gte=1), name="intervals_have_a_length"),
             models.CheckConstraint(
                 condition=Q(bill_cycle_day__isnull=True)
@@ -65,7 +68,8 @@ class BillingItem(models.Model):
                 name="fixed_30_needs_months",
             ),
             models.CheckConstraint(
-                condition=Q(ends_on__isnull=True) | Q(ends_on__gte=F("starts_on")), name="item_does_not_end_before_it_starts"
+                condition=Q(ends_on__isnull=True) | Q(ends_on__gte=F("starts_on")),
+                name="item_does_not_end_before_it_starts",
             ),
             models.CheckConstraint(condition=Q(quantity__gte=0), name="quantity_is_not_negative"),
         ]

@@ -61,7 +61,9 @@ class LedgerEntry(models.Model):
                 fields=["reverses"], condition=Q(reverses__isnull=False), name="one_reversal_per_entry"
             ),
             models.CheckConstraint(condition=Q(kind__in=EntryKind.values), name="entry_kind_is_known"),
-            models.CheckConstraint(condition=~Q(amount=0) | Q(kind__in=[*ITEM_KINDS, "reversal"]), name="only_items_may_cost_nothing"),
+            models.CheckConstraint(
+                condition=~Q(amount=0) | Q(kind__in=[*ITEM_KINDS, "reversal"]), name="only_items_may_cost_nothing"
+            ),
             models.CheckConstraint(
                 condition=Q(kind="reversal", reverses__isnull=False) | (~Q(kind="reversal") & Q(reverses__isnull=True)),
                 name="reversals_and_only_they_reverse",

@@ -34,7 +34,9 @@ class ProcessSwitch(models.Model):
         verbose_name_plural = "process switches"
         constraints = [
             models.UniqueConstraint(
-                fields=["process", "partner", "cause"], nulls_distinct=False, name="one_switch_per_process_partner_and_cause"
+                fields=["process", "partner", "cause"],
+                nulls_distinct=False,
+                name="one_switch_per_process_partner_and_cause",
             ),
             models.CheckConstraint(condition=Q(process__in=Process.values), name="process_is_known"),
             models.CheckConstraint(condition=Q(cause__in=HaltCause.values), name="halt_cause_is_known"),

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -18,18 +19,16 @@ class Stopped(BaseException):
 
 def tell(line: str) -> None:
     """Say something to the person at the terminal, at once; a terminal that was closed doesn't matter."""
-    try:
+    with suppress(OSError):
         print(line, flush=True)
-    except OSError:
-        pass
 
 
-def run_main(main: Callable[[list[str]], int]) -> None:
-    """Run a script; a Problem becomes its one line and exit status 1."""
+def run_main(name: str, main: Callable[[list[str]], int]) -> None:
+    """Run the script of this name; a Problem becomes its one line and exit status 1."""
     try:
         status = main(sys.argv[1:])
     except Problem as problem:
-        print(f"{Path(sys.argv[0]).stem}: {problem}", file=sys.stderr, flush=True)
+        print(f"{name}: {problem}", file=sys.stderr, flush=True)
         status = 1
     except PermissionError as error:
         print(f"{error.filename} can't be written: {error.strerror}; check who owns it.", file=sys.stderr, flush=True)

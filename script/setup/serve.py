@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -31,7 +30,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="script/server",
         description="Set up and run Ivy on this machine, on loopback, until Ctrl-C. Data and logs are kept in var/.",
-        epilog="DATABASE_URL and CACHE_URL name servers to use instead of private ones; PORT the port of the web pages.",
+        epilog="DATABASE_URL and CACHE_URL name servers to use instead of private ones; PORT is where the pages are.",
     )
     parser.parse_args(arguments)
     VAR.mkdir(exist_ok=True)
@@ -65,7 +64,9 @@ def _only_one() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Problem("Ivy runs already from this checkout; stop that one first (Ctrl-C in its terminal).") from None
+            raise Problem(
+                "Ivy runs already from this checkout; stop that one first (Ctrl-C in its terminal)."
+            ) from None
         yield
 
 
@@ -85,7 +86,7 @@ def _stop_on_signals() -> Iterator[list[int]]:
 
 
 def _start_servers(family: Family) -> dict[str, str]:
-    """Start the private servers that are not named otherwise, and write var/env; the environment for Ivy's processes."""
+    """Start the private servers that are not named otherwise, and write var/env; the environment for Ivy."""
     remembered = _remembered()
     kept = _read_env()
     values = {
@@ -137,7 +138,7 @@ def _start_ivy(python: Path, environment: dict[str, str], family: Family) -> int
     log = VAR / "log"
     gunicorn = ["-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
     for name, arguments, patience in (
-        ("web", [*gunicorn, "--threads", "4", "--graceful-timeout", "3"], 8),
+        ("web", [*gunicorn, "--threads", "4", "--graceful-timeout", "3", "--no-control-socket"], 8),
         ("queue", ["manage.py", "qcluster"], 15),
         ("tick", ["manage.py", "tick"], 8),
     ):
@@ -206,5 +207,4 @@ def _tell_where(port: int, logins: list[dict[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-    run_main(main)
+    run_main("script/server", main)

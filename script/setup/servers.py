@@ -50,7 +50,7 @@ def place(inside: Path) -> Place:
     if _can_enter(inside, user):
         return Place(inside, user)
     name = f"ivy-{hashlib.sha256(str(inside).encode()).hexdigest()[:12]}"
-    for parent in (Path("/var/lib"), Path("/var/tmp"), Path(tempfile.gettempdir())):  # noqa: S108 - as a last resort
+    for parent in (Path("/var/lib"), Path("/var/tmp"), Path(tempfile.gettempdir())):
         with suppress(OSError):
             folder = parent / name
             folder.mkdir(mode=0o755, exist_ok=True)
@@ -110,9 +110,7 @@ def redis(where: Place, family: Family, *, port: int, is_throwaway: bool = False
     password = secrets.token_urlsafe(24)
     config = folder / "redis.conf"
     config.touch(mode=0o600)
-    config.write_text(
-        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\ndaemonize no\n"
-    )
+    config.write_text(f'bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\ndaemonize no\n')
     _give(folder, where.user)
     child = Child(
         name="Redis",
@@ -335,5 +333,3 @@ while True:
             waiter.wait()
     if waiter.returncode:
         raise Problem(f"The private PostgreSQL does not answer: {waiter.communicate()[1].strip()}")
-
-

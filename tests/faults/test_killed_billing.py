@@ -2,6 +2,7 @@
 
 import random
 import signal
+import subprocess
 
 import pytest
 from django.db import connection
@@ -49,15 +50,8 @@ class TestKilledBilling:
         chance = random.Random(20191123)
         kills = 0
         while kills < 20:
-            entries = LedgerEntry.objects.count()
-            enough = entries + 1_000 * chance.randint(1, 4)
             process = start(*SLICED)
-            with another_connection() as other:
-                wait_until(
-                    lambda: other.execute("SELECT count(*) FROM billing_ledgerentry").fetchone()[0] >= enough
-                    or process.poll() is not None,
-                    what="some chunks",
-                )
+            self.wait_for_chunks(chance.randint(1, 4), process)
             assert process.poll() is None, f"billing ended by itself before kill {kills + 1}: {process.communicate()}"
             process.kill()
             process.communicate()
@@ -69,6 +63,16 @@ class TestKilledBilling:
         assert (status, answer["state"]) == (0, "done")
         assert BillingRun.objects.filter(state="failed").count() == 20
         assert_all_charged_once(CALLS)
+
+    def wait_for_chunks(self, chunks: int, process: subprocess.Popen[str]) -> None:
+        enough = LedgerEntry.objects.count() + 1_000 * chunks
+        with another_connection() as other:
+
+            def there_are_enough() -> bool:
+                entries = other.execute("SELECT count(*) FROM billing_ledgerentry").fetchone()
+                return entries is not None and entries[0] >= enough
+
+            wait_until(lambda: there_are_enough() or process.poll() is not None, what="some chunks")
 
 
 class TestFrozenWorker:

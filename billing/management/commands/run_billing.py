@@ -31,7 +31,9 @@ class Command(IvyCommand):
         parser.add_argument("--max-periods", type=int, help="At most so many periods of each item.")
         parser.add_argument("--workers", type=int, default=1, help="Processes that work on the run.")
         parser.add_argument("--join", action="store_true", help="Help with a run that is under way, or start one.")
-        parser.add_argument("--wait", type=int, default=0, help="With --join: wait so many seconds for a run, start none.")
+        parser.add_argument(
+            "--wait", type=int, default=0, help="With --join: wait so many seconds for a run, start none."
+        )
         parser.add_argument("--yes", action="store_true", help="Charge items more than 13 months behind, too.")
         parser.add_argument("--calls-at-a-time", type=int, default=cycle.ChunkSizes.calls, help="Calls in a chunk.")
         parser.add_argument("--items-at-a-time", type=int, default=cycle.ChunkSizes.items, help="Items in a chunk.")
@@ -102,7 +104,10 @@ def _helpers(options: Mapping[str, Any]) -> Iterator[None]:
     """Further processes that join this run; they leave by themselves when it has ended."""
     sizes = [f"--{name}-at-a-time={options[f'{name}_at_a_time']}" for name in ("calls", "items")]
     command = [sys.executable, sys.argv[0], "run_billing", "--join", "--wait=10", *sizes]
-    helpers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(options["workers"] - 1)]
+    helpers = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(options["workers"] - 1)
+    ]
     try:
         yield
     finally:

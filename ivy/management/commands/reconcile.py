@@ -5,7 +5,7 @@ from billing.management.base import DONE, FAILED, IvyCommand
 
 
 class Command(IvyCommand):
-    help = "Prove over the whole database that what must always hold does hold. Writes nothing; exit 1 when it finds drift."
+    help = "Prove over the whole database that what must always hold does hold. Writes nothing; exit 1 for drift."
 
     def handle(self, *args: Any, **options: Any) -> None:
         drift: list[dict[str, str]] = []

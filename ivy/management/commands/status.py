@@ -1,13 +1,13 @@
 from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
+
+from billing import backlog, halting
 from billing.management.answers import run_as_json
 from billing.management.base import IvyCommand, amounts
 from billing.models import BillingRun, Process, ProcessSwitch
 from billing.runs import amounts as amounts_of
-from django.utils import timezone
-
-from billing import backlog, halting
 from ivy import health
 
 LAST_RUNS = 5
@@ -26,7 +26,12 @@ class Command(IvyCommand):
         result = {
             "processes": [_process_as_json(process, halts) for process in Process],
             "runs": [
-                {**run_as_json(run), "started_at": run.started_at, "ended_at": run.ended_at, "started_by": run.started_by}
+                {
+                    **run_as_json(run),
+                    "started_at": run.started_at,
+                    "ended_at": run.ended_at,
+                    "started_by": run.started_by,
+                }
                 for run in runs
             ],
             "backlog": {

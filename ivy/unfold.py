@@ -1,0 +1,146 @@
+"""How the staff pages look, and where they lead: the menu goes the way of the money."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _static(path: str) -> Callable[[HttpRequest], str]:
+    """Unfold asks for the address of a file with each request: the manifest of static files is not known yet here."""
+    return lambda request: static(path)
+
+
+def _list_of(title: str, model: str, icon: str) -> dict[str, Any]:
+    """A line of the menu that leads to the list of `app.model`, for those who may see it."""
+    app, name = model.split(".")
+
+    def may_see(request: HttpRequest) -> bool:
+        return request.user.has_perm(f"{app}.view_{name}")
+
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{name}_changelist"),
+        "permission": may_see,
+    }
+
+
+MENU: list[dict[str, Any]] = [
+    {
+        "title": "Customers",
+        "items": [
+            _list_of("Partners", "billing.partner", "handshake"),
+            _list_of("Customers", "billing.customer", "group"),
+            _list_of("Call identities", "billing.callidentity", "badge"),
+            _list_of("Balance alerts", "billing.balancealert", "notifications"),
+            _list_of("Episodes", "billing.episode", "trending_down"),
+        ],
+    },
+    {
+        "title": "Calls",
+        "items": [
+            _list_of("Sources", "billing.source", "dns"),
+            _list_of("Deliveries", "billing.delivery", "inbox"),
+            _list_of("Arrival batches", "billing.arrivalbatch", "stacks"),
+            _list_of("Call records", "billing.callrecord", "call"),
+            _list_of("Quarantine", "billing.quarantinedcall", "report"),
+            _list_of("Free calls", "billing.freecall", "money_off"),
+            _list_of("Unparsable lines", "billing.unparsableline", "broken_image"),
+        ],
+    },
+    {
+        "title": "Prices",
+        "items": [
+            _list_of("Rate decks", "billing.ratedeck", "price_change"),
+            _list_of("Rates", "billing.rate", "sell"),
+        ],
+    },
+    {
+        "title": "Items",
+        "items": [
+            _list_of("Billing items", "billing.billingitem", "event_repeat"),
+            _list_of("Charged periods", "billing.itemperiod", "date_range"),
+        ],
+    },
+    {
+        "title": "Ledger",
+        "items": [
+            _list_of("Entries", "billing.ledgerentry", "receipt_long"),
+            _list_of("Balances", "billing.customerbalance", "account_balance"),
+        ],
+    },
+    {
+        "title": "Runs",
+        "items": [
+            _list_of("Billing runs", "billing.billingrun", "play_circle"),
+            _list_of("Workers", "billing.billingworker", "memory"),
+            _list_of("Chunks", "billing.billingchunk", "view_module"),
+        ],
+    },
+    {
+        "title": "Halting",
+        "items": [
+            _list_of("Switches", "billing.processswitch", "front_hand"),
+            _list_of("History", "billing.switchhistory", "history"),
+        ],
+    },
+    {
+        "title": "People",
+        "collapsible": True,
+        "items": [
+            _list_of("Users", "accounts.user", "person"),
+            _list_of("Groups", "auth.group", "groups"),
+            _list_of("Second factors", "mfa.authenticator", "key"),
+            _list_of("Failed log-ins", "axes.accessattempt", "gpp_bad"),
+            _list_of("Log-ins", "axes.accesslog", "login"),
+        ],
+    },
+    {
+        "title": "Machinery",
+        "collapsible": True,
+        "items": [
+            _list_of("Pulses", "ivy.pulse", "ecg_heart"),
+            _list_of("Schedules", "django_q.schedule", "schedule"),
+            _list_of("Queued tasks", "django_q.ormq", "pending"),
+            _list_of("Done tasks", "django_q.success", "task_alt"),
+            _list_of("Failed tasks", "django_q.failure", "error"),
+        ],
+    },
+]
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Ivy",
+    "SITE_HEADER": "Ivy",
+    "SITE_SUBHEADER": "Billing",
+    "SITE_URL": "/",
+    "SHOW_VIEW_ON_SITE": False,
+    "SITE_ICON": _static("ivy/ivy.svg"),
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("ivy/ivy.svg")}],
+    "STYLES": [_static("ivy/admin.css")],
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Change password", "link": reverse_lazy("account_change_password")},
+            {"title": "Second factor", "link": reverse_lazy("mfa_index")},
+        ],
+    },
+    "SIDEBAR": {"navigation": MENU},
+    # Dark enough that white writing on 600 and 600 on white can be read (WCAG AA).
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.9% .021 166.1)",
+            "100": "oklch(95% .052 163.1)",
+            "200": "oklch(90.5% .093 164.2)",
+            "300": "oklch(84.5% .143 165)",
+            "400": "oklch(76.5% .177 163.2)",
+            "500": "oklch(62% .15 162.5)",
+            "600": "oklch(51% .118 163.2)",
+            "700": "oklch(45% .105 165.6)",
+            "800": "oklch(39% .088 166.9)",
+            "900": "oklch(34% .073 168.9)",
+            "950": "oklch(24% .049 172.6)",
+        },
+    },
+}
