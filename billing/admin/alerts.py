@@ -1,0 +1,94 @@
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+
+from billing.admin.base import BillingAdmin, BillingInline, ReadOnlyAdmin, money
+from billing.models import AlertKind, BalanceAlert, Episode
+
+
+class AlertInline(BillingInline):
+    """The alerts that staff set; the built-in one follows the credit limit by itself."""
+
+    model = BalanceAlert
+    fields = ("threshold", "rearm_margin", "is_active")
+    verbose_name_plural = "balance alerts (besides the one at the credit limit)"
+    ordering = ("threshold",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BalanceAlert]:
+        return super().get_queryset(request).filter(kind=AlertKind.LOW_BALANCE)
+
+
+@admin.register(BalanceAlert)
+class BalanceAlertAdmin(BillingAdmin):
+    list_display = ("show_threshold", "customer", "kind", "margin", "is_active")
+    list_select_related = ("customer",)
+    list_filter = (("kind", ChoicesDropdownFilter), "is_active", ("customer", AutocompleteSelectFilter))
+    search_fields = ("customer__account__startswith", "customer__name")
+    show_facets = admin.ShowFacets.NEVER
+    autocomplete_fields = ("customer",)
+    fixed_fields = ("customer",)
+    readonly_fields = ("kind",)
+    fields = (("customer", "kind"), ("threshold", "rearm_margin"), "is_active")
+
+    @admin.display(description="threshold", ordering="threshold")
+    def show_threshold(self, alert: BalanceAlert) -> str:
+        return money(alert.threshold, alert.customer.currency)
+
+    @admin.display(description="re-arm margin", ordering="rearm_margin")
+    def margin(self, alert: BalanceAlert) -> str:
+        return "usual" if alert.rearm_margin is None else money(alert.rearm_margin, alert.customer.currency)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return (obj is None or obj.kind != AlertKind.EXHAUSTED) and super().has_change_permission(request, obj)
+
+
+@admin.register(Episode)
+class EpisodeAdmin(ReadOnlyAdmin):
+    list_display = ("opened_at", "customer", "threshold", "balance_then", "told", "closed_at")
+    list_select_related = ("alert__customer",)
+    list_filter = (
+        ("closed_at", admin.EmptyFieldListFilter),
+        "is_silent",
+        ("alert__kind", ChoicesDropdownFilter),
+        ("alert__customer", AutocompleteSelectFilter),
+    )
+    search_fields = ("alert__customer__account__startswith", "alert__customer__name")
+    show_facets = admin.ShowFacets.NEVER
+    ordering = ("-id",)
+    fields = (
+        "customer",
+        "alert",
+        ("threshold", "balance_then"),
+        "is_silent",
+        ("opened_at", "opened_business_at"),
+        "told_at",
+        "recovered_at",
+        ("closed_at", "balance_at_end"),
+    )
+    readonly_fields = ("customer", "threshold", "balance_then", "balance_at_end")
+
+    @admin.display(description="customer told", ordering="told_at")
+    def told(self, episode: Episode) -> datetime | str | None:
+        return "never: silent" if episode.is_silent else episode.told_at
+
+    @admin.display(description="customer", ordering="alert__customer__account")
+    def customer(self, episode: Episode) -> str:
+        return str(episode.alert.customer)
+
+    @admin.display(description="threshold")
+    def threshold(self, episode: Episode) -> str:
+        return money(episode.opened_threshold, episode.alert.customer.currency)
+
+    @admin.display(description="balance then")
+    def balance_then(self, episode: Episode) -> str:
+        return money(episode.opened_balance, episode.alert.customer.currency)
+
+    @admin.display(description="balance when it closed")
+    def balance_at_end(self, episode: Episode) -> str:
+        if episode.closed_balance is None:
+            return "-"
+        return money(episode.closed_balance, episode.alert.customer.currency)
