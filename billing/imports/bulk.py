@@ -1,0 +1,80 @@
+"""Many rows in one statement: COPY for new ones, UPDATE from arrays for changed ones, look-ups by thousands of keys."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from django.db import connection, models
+from django.db.models.fields import NOT_PROVIDED
+
+M = TypeVar("M", bound=models.Model)
+KEYS_AT_A_TIME = 10_000
+
+
+def insert(rows: Sequence[models.Model]) -> None:
+    """COPY new rows of one model into its table: one statement, and so one firing of its statement triggers.
+
+    Primary keys and columns with a default of the database's own are left to it; the objects do not learn them.
+    """
+    if not rows:
+        return
+    meta = rows[0]._meta  # noqa: SLF001
+    fields = [
+        column
+        for column in meta.concrete_fields
+        if not isinstance(column, models.AutoField) and column.db_default is NOT_PROVIDED
+    ]
+    columns = ", ".join(_quoted(column) for column in fields)
+    with connection.cursor() as cursor, cursor.copy(f"COPY {meta.db_table} ({columns}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row([getattr(row, column.attname) for column in fields])
+
+
+def update(changes: Iterable[tuple[M, Iterable[str]]]) -> None:
+    """Write those fields of each row that changed, and no others, so that nobody else's change to them is undone.
+
+    Rows with the same changed fields share a statement. Fields are named as the object's attributes: `rate_deck_id`.
+    """
+    together: dict[frozenset[str], list[M]] = defaultdict(list)
+    for row, names in changes:
+        together[frozenset(names)].append(row)
+    for names, rows in together.items():
+        if names:
+            _update_same_fields(rows, names)
+
+
+def _update_same_fields(rows: list[M], names: frozenset[str]) -> None:
+    meta = rows[0]._meta  # noqa: SLF001
+    fields = [column for column in meta.concrete_fields if column.attname in names]
+    columns = [_quoted(column) for column in fields]
+    arrays = ", ".join(f"%s::{column.rel_db_type(connection)}[]" for column in [meta.pk, *fields])
+    values = [[row.pk for row in rows], *([getattr(row, column.attname) for row in rows] for column in fields)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {meta.db_table} t SET {', '.join(f'{column} = v.{column}' for column in columns)}"  # noqa: S608
+            f" FROM unnest({arrays}) AS v (pk, {', '.join(columns)}) WHERE t.{_quoted(meta.pk)} = v.pk",
+            values,
+        )
+
+
+def _quoted(column: models.Field) -> str:
+    return connection.ops.quote_name(str(column.column))
+
+
+def found_by(queryset: models.QuerySet[M, Any], field: str, values: Iterable[Any]) -> Iterator[Any]:
+    """What the query finds with one of many values in a field, however many there are."""
+    everything = list(dict.fromkeys(values))
+    for first in range(0, len(everything), KEYS_AT_A_TIME):
+        yield from queryset.filter(**{f"{field}__in": everything[first : first + KEYS_AT_A_TIME]})
+
+
+def lock_balances(customer_ids: Iterable[int]) -> None:
+    """Lock these customers' balances in id order, as everybody does who changes them, before changing more than one.
+
+    Billing skips customers that are locked. Waits for whoever holds one of them just now.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM billing_customerbalance WHERE customer_id = ANY(%s) ORDER BY customer_id FOR UPDATE",
+            [sorted(set(customer_ids))],
+        )
