@@ -238,17 +238,26 @@ def _redis_binary() -> Path:
 
 
 def _reachable(folder: Path, where: Place) -> Path:
-    """The folder of binaries; a copy of it, with the libraries beside it, where the servers' user can't reach it."""
+    """The folder of a package's binaries; a copy, with their libraries, where the servers' user can't reach it."""
     if where.user is None or _can_enter(folder, where.user):
         return folder
-    root = folder.parent
-    copy = where.folder / "programs" / root.name
-    if not (copy / folder.name).exists():
-        half = copy.with_name(f"{copy.name}.half")
+    packages = next((parent for parent in folder.parents if parent.name == "site-packages"), None)
+    if packages is None:
+        raise Problem(f"The servers' user can't enter {folder}; make it readable for everybody.")
+    inside = folder.relative_to(packages)
+    copy = where.folder / "programs"
+    if not (copy / inside).exists():
+        half = where.folder / "programs.half"
         shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(root, half, symlinks=True)
-        half.replace(copy)
-    return copy / folder.name
+        for name in (inside.parts[0], f"{inside.parts[0]}.libs"):  # wheels keep shared libraries beside the package
+            if (packages / name).exists():
+                shutil.copytree(packages / name, half / name, symlinks=True)
+        copy.mkdir(exist_ok=True)
+        for path in sorted(half.iterdir(), reverse=True):  # whole, and the libraries first
+            shutil.rmtree(copy / path.name, ignore_errors=True)
+            path.replace(copy / path.name)
+        half.rmdir()
+    return copy / inside
 
 
 def _init_postgres(binaries: Path, data: Path, secret: Path, where: Place) -> None:
