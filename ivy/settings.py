@@ -18,7 +18,7 @@ from environ import Env
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from ivy import environment
+from ivy import environment, unfold
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
@@ -296,4 +296,5 @@ LOGGING = {
     },
 }
 
-# The admin -----------------------------------------------------------------------------------------------------------
+# The admin: how it looks, and its menu
+UNFOLD = unfold.UNFOLD
