@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from billing import calls, chunks, episodes, halting, items, runs
+from billing import calls, chunks, episodes, halting, items, quarantine, runs
 from billing.models import BillingChunk, BillingRun, BillingWorker, ChunkState, Partner, Process, RunState
 from billing.runs import RunBusy, Tally, WorkerReplaced
 
@@ -106,6 +106,7 @@ def _work(run: BillingRun, worker: BillingWorker, sizes: ChunkSizes, progress: P
 def _plan(run: BillingRun, worker: BillingWorker, sizes: ChunkSizes) -> None:
     """Cut the work into chunks, once for the run."""
     if Process.CALLS in run.processes:
+        quarantine.recall_mended()
         calls.prepare()
         runs.beat(worker)
     with transaction.atomic(durable=True):

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from django.db import connection, transaction
 
-from billing import decks, halting, items
+from billing import decks, halting, items, quarantine
 from billing.models import EntryKind, ItemKind, Partner, Process
 from billing.rating import RATED
 
@@ -64,6 +64,7 @@ def preview(
 
 
 def _add_calls(charges: dict[str, Charges], by_customer: dict[int, Decimal], *, partner: Partner | None) -> None:
+    quarantine.recall_mended(for_preview=True)
     decks.slice_for_pending_calls(for_preview=True)
     whose = "true" if partner is None else "cu.partner_id = %(partner)s"
     with connection.cursor() as cursor:

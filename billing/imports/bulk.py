@@ -61,6 +61,13 @@ def _quoted(column: models.Field) -> str:
     return connection.ops.quote_name(str(column.column))
 
 
+def analyze(*tables: type[models.Model]) -> None:
+    """Tell the planner that the tables have grown, where later statements of the same transaction join them."""
+    with connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f"ANALYZE {table._meta.db_table}")  # noqa: SLF001
+
+
 def found_by(queryset: models.QuerySet[M, Any], field: str, values: Iterable[Any]) -> Iterator[Any]:
     """What the query finds with one of many values in a field, however many there are."""
     everything = list(dict.fromkeys(values))

@@ -224,8 +224,11 @@ def _with_ids(legs: list[Leg], cursor: CursorWrapper) -> list[Leg]:
 
 
 def _without_repeats(legs: list[Leg]) -> list[Leg]:
-    """The legs, each content once."""
-    return list({leg.content_hash: leg for leg in reversed(legs)}.values())[::-1]
+    """The legs, each content once: where it stands first."""
+    first: dict[str, Leg] = {}
+    for leg in legs:
+        first.setdefault(leg.content_hash, leg)
+    return list(first.values())
 
 
 def _stage(legs: list[Leg], cursor: CursorWrapper) -> None:

@@ -20,6 +20,7 @@ from billing.models import (
     AlertKind,
     BalanceAlert,
     Customer,
+    CustomerBalance,
     CustomerStatus,
     EntryKind,
     LedgerEntry,
@@ -44,6 +45,7 @@ COLUMNS = {
     "call_identities": Column(csvfile.text(csvfile.LONGEST_LINE), clears_to=""),
 }
 OWN_FIELDS = ("name", "email", "timezone", "status", "credit_limit", "rate_deck_id", "inbound_deck_id")
+FEW = 1000
 DECKS = ("rate_deck", "inbound_deck")
 
 
@@ -289,6 +291,8 @@ def _write(plan: _Plan, touched: list[Customer], at: datetime) -> None:
     bulk.update((alert, {"threshold", "is_active"}) for alert in plan.changed_alerts)
     bulk.insert(plan.new_alerts)
     plan.identity_plan.write()
+    if len(plan.new) > FEW:
+        bulk.analyze(Customer, CustomerBalance, BalanceAlert)
     bulk.insert([_opening(customer, amount, at) for customer, amount in plan.openings])
     open_silently(customer.pk for customer in plan.new)
 

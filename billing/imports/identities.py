@@ -17,6 +17,7 @@ from billing.imports import bulk
 from billing.imports.csvfile import BadCell, Row, Sheet, shown
 from billing.models import CallIdentity, Customer, IdentityKind
 
+KINDS = frozenset(IdentityKind.values)
 LONGEST_VALUE = 200
 
 
@@ -67,7 +68,7 @@ def _identity(part: str, sources: Mapping[str, int]) -> Identity:
     kind, colon, value = part.partition(":")
     if not colon:
         return Identity(None, IdentityKind.CODE.value, _value(part, part))
-    if kind not in IdentityKind.values:
+    if kind not in KINDS:
         raise BadCell(f"“{shown(part)}” is of no known kind: write code:, peer: or number: before it")
     source_id = None
     before, at_sign, source = value.rpartition("@")

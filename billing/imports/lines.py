@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 BLOCK = 1 << 20
+LONGEST_PIECE = 1 << 20
 LONGEST_ROW = 1 << 16
 MOST_LINES_OF_A_ROW = 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -167,11 +168,11 @@ class _Lines:
             whole, self._rest = self._rest + block[:end], block[end:]
             return _split(whole)[:-1]
         self._rest += block
-        if len(self._rest) < 2 * BLOCK:
+        if len(self._rest) < 2 * LONGEST_PIECE:
             return []
         # What stays behind is long as well, so that the end of a monstrous line is never taken for a row.
         self._goes_on = True
-        whole, self._rest = self._rest[:BLOCK], self._rest[BLOCK:]
+        whole, self._rest = self._rest[:LONGEST_PIECE], self._rest[LONGEST_PIECE:]
         return [whole.decode("utf-8", "surrogateescape")]
 
 

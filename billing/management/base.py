@@ -1,6 +1,7 @@
 """What all of Ivy's commands share: exit statuses, one JSON object for programs, plain sentences for people."""
 
 import csv
+import getpass
 import json
 import os
 import sys
@@ -85,6 +86,13 @@ class IvyCommand(BaseCommand):
         if self.wants_json:
             self.stdout.write(json.dumps({"error": sentence}, ensure_ascii=False))
         raise CommandError(sentence, returncode=BAD_INPUT)
+
+    def person(self) -> str:
+        """Who sits at the terminal."""
+        try:
+            return f"{getpass.getuser()} (command line)"
+        except (KeyError, OSError):
+            return "command line"
 
     def is_for_a_person(self, options: Mapping[str, Any]) -> bool:
         """Whether somebody watches: progress bars are for them alone."""

@@ -189,6 +189,32 @@ DROP TRIGGER deliveries_are_never_deleted ON billing_delivery;
 DROP TRIGGER arrival_batches_are_never_deleted ON billing_arrivalbatch;
 """
 
+# What calls in quarantine may wait for. One row a statement, whatever its size.
+MENDED_CAUSES = """
+CREATE FUNCTION billing_note_mended_cause() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO billing_mendedcause (kind) VALUES (TG_ARGV[0]);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER identities_mend_quarantine AFTER INSERT OR UPDATE ON billing_callidentity
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_note_mended_cause('identity');
+CREATE TRIGGER rates_mend_quarantine AFTER INSERT OR UPDATE ON billing_rate
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_note_mended_cause('rate');
+CREATE TRIGGER customers_mend_quarantine AFTER INSERT OR UPDATE OF rate_deck_id, inbound_deck_id, status, partner_id
+    ON billing_customer FOR EACH STATEMENT EXECUTE FUNCTION billing_note_mended_cause('customer');
+CREATE TRIGGER partners_mend_quarantine AFTER UPDATE OF rate_deck_id ON billing_partner
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_note_mended_cause('customer');
+"""
+
+NO_MENDED_CAUSES = """
+DROP TRIGGER partners_mend_quarantine ON billing_partner;
+DROP TRIGGER customers_mend_quarantine ON billing_customer;
+DROP TRIGGER rates_mend_quarantine ON billing_rate;
+DROP TRIGGER identities_mend_quarantine ON billing_callidentity;
+DROP FUNCTION billing_note_mended_cause();
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [("billing", "0004_ledger_and_histories_only_grow")]
@@ -200,4 +226,5 @@ class Migration(migrations.Migration):
         migrations.RunSQL(ITEMS, NO_ITEMS),
         migrations.RunSQL(SWITCHES, NO_SWITCHES),
         migrations.RunSQL(BATCHES, NO_BATCHES),
+        migrations.RunSQL(MENDED_CAUSES, NO_MENDED_CAUSES),
     ]

@@ -24,7 +24,7 @@ WHERE b.closed_at IS NULL AND b.kind = 'arrival'
   )
 UNION ALL
 SELECT
-    c.id, b.id, q.customer_id, q.call_key, c.content_hash, c.direction, c.from_number, c.to_number,
+    c.id, b.id, q.customer_id, q.call_key, c.content_hash, coalesce(nullif(q.direction, ''), c.direction), c.from_number, c.to_number,
     c.started_at, c.answered_at, c.seconds, c.is_answered, c.is_internal, c.booked_month
 FROM billing_arrivalbatch b
 JOIN billing_quarantinedcall q ON q.release_batch_id = b.id

@@ -111,7 +111,8 @@ class QuarantineState(models.TextChoices):
 class QuarantinedCall(models.Model):
     """A call that can't be charged as it stands, with the reason. Waiting or dismissed, it is the call's outcome.
 
-    Released, the call lies in an open batch again, for `customer`; settled, another outcome has taken over.
+    Released, the call lies in an open batch again, for `customer` and in `direction`, which take the place of what the
+    call record says, as that never changes; settled, another outcome has taken over.
     """
 
     call_key = KeyField(help_text="call:source:call-id")
@@ -122,6 +123,7 @@ class QuarantinedCall(models.Model):
     state = models.CharField(max_length=12, choices=QuarantineState, default=QuarantineState.WAITING)
     since = models.DateTimeField(db_default=Now())
     customer = models.ForeignKey("billing.Customer", models.PROTECT, null=True, related_name="quarantined_calls")
+    direction = models.CharField(max_length=8, choices=Direction, blank=True, default="", db_default="")
     release_batch = models.ForeignKey("billing.ArrivalBatch", models.PROTECT, null=True, related_name="released_calls")
     dismissed_by = models.TextField(blank=True)
     dismissed_because = models.TextField(blank=True)
@@ -142,7 +144,21 @@ class QuarantinedCall(models.Model):
         ]
         indexes = [
             models.Index(F("reason"), F("since"), condition=Q(state="waiting"), name="waiting_in_quarantine"),
+            models.Index(F("release_batch"), condition=Q(state="released"), name="released_calls_of_a_batch"),
         ]
 
     def __str__(self) -> str:
         return f"{self.call_key}: {self.reason}"
+
+
+class MendedCause(models.Model):
+    """Something was saved that may be what calls in quarantine wait for. Noted by triggers, taken by the next cycle.
+
+    Rows are only added and taken away, so that nobody who saves ever waits here.
+    """
+
+    kind = models.CharField(max_length=16, help_text="identity, rate, or customer")
+    noted_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.kind

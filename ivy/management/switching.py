@@ -1,6 +1,5 @@
 """What `halt` and `resume` have in common."""
 
-import getpass
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,13 +36,6 @@ class SwitchCommand(IvyCommand):
         if not reason:
             self.refuse("Say why: --reason “…”. It is kept in the history.")
         return reason
-
-    def person(self) -> str:
-        """Who sits at the terminal."""
-        try:
-            return f"{getpass.getuser()} (command line)"
-        except (KeyError, OSError):
-            return "command line"
 
     def tell(self, options: Mapping[str, Any], changes: Sequence[Halted]) -> None:
         """Print what was switched."""

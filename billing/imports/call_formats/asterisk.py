@@ -28,6 +28,7 @@ from billing.imports.call_formats.base import (
     time_or_none,
     was_answered,
     whole_seconds,
+    wrong_width,
 )
 from billing.imports.lines import ByteStream, Row, rows
 from billing.imports.local_times import instants
@@ -132,7 +133,7 @@ def _whole_fields(row: Row, width: int) -> list[str]:
     if row.problem:
         raise UnreadableField(row.problem)
     if not FEWEST <= len(row.fields) <= MOST:
-        raise UnreadableField(f"It has {len(row.fields)} fields; Asterisk writes {FEWEST} to {MOST}.")
+        raise wrong_width(len(row.fields), f"Asterisk writes {FEWEST} to {MOST}")
     if not row.is_ended and not _is_provably_whole(row, width):
         raise UnreadableField("The file ends without a line end: perhaps the line was cut off.")
     return row.fields

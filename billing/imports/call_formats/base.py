@@ -105,6 +105,8 @@ def was_answered(name: str, text: str) -> bool:
     answered = DISPOSITIONS.get(text.lower())
     if answered is None:
         answered = DISPOSITIONS.get(" ".join(re.split(r"[\s_-]+", text.strip().lower())))
+    if not text:
+        raise UnreadableField(f"{name} is empty.")
     if answered is None:
         raise UnreadableField(f"{name} “{shown(text)}” does not say whether the call was answered.")
     return answered
@@ -127,6 +129,11 @@ def time_or_none(name: str, text: str) -> datetime | None:
         return read_time(text)
     except ValueError:
         raise UnreadableField(f"{name} “{shown(text)}” is no time; it must be like 2026-03-02T09:30:00Z.") from None
+
+
+def wrong_width(count: int, expected: str) -> UnreadableField:
+    """Too few or too many fields; `expected` says who wants how many: “the header has 10”."""
+    return UnreadableField(f"It has {count} {'field' if count == 1 else 'fields'}; {expected}.")
 
 
 def shown(text: str) -> str:

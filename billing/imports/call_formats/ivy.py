@@ -20,6 +20,7 @@ from billing.imports.call_formats.base import (
     time_or_none,
     was_answered,
     whole_seconds,
+    wrong_width,
 )
 from billing.imports.lines import ByteStream, Row, rows
 from billing.imports.local_times import instants
@@ -123,7 +124,7 @@ def _whole_fields(row: Row, header: list[str]) -> list[str]:
     if row.problem:
         raise UnreadableField(row.problem)
     if len(row.fields) != len(header):
-        raise UnreadableField(f"It has {len(row.fields)} fields, the header {len(header)}.")
+        raise wrong_width(len(row.fields), f"the header has {len(header)}")
     if not row.is_ended and not _is_provably_whole(row, header):
         raise UnreadableField("The file ends without a line end: perhaps the line was cut off.")
     return row.fields

@@ -37,14 +37,13 @@ class Command(IvyCommand):
         with self.opened(options["file"]) as (stream, size), self.progress(options, size) as bar:
             try:
                 found = calls.read(stream, source=source, on_bytes=bar.update)
+                if options["new_source"]:
+                    source = sources.register(
+                        source.name, format=source.format, timezone=source.timezone, region=source.region
+                    )
+                result = calls.take_in(found, source=source, file_name=name)
             except NotThisFormat as error:
                 self.refuse(f"{name} is no file of format {source.format}. {error}")
-            if options["new_source"]:
-                source = sources.register(
-                    source.name, format=source.format, timezone=source.timezone, region=source.region
-                )
-            try:
-                result = calls.take_in(found, source=source, file_name=name)
             except OSError as error:
                 sentence = f"Reading {name} stopped: {error.strerror}. What was read is in; import it again to go on."
                 raise CommandError(sentence, returncode=FAILED) from error

@@ -1,0 +1,144 @@
+"""Calls that can't be charged as they stand: how they come back by themselves, by a person's word, or are put away.
+
+A call that comes back lies in a new batch, and billing looks at it as at any other: it is charged, free, or quarantined
+again. Its record never changes; whose call it is, and in which direction, is found anew by the identities of now that
+are valid at the call's start.
+"""
+
+from collections.abc import Collection
+
+from django.db import connection, transaction
+
+from billing.attribution import ATTRIBUTED
+from billing.imports.call_formats import FORMATS
+from billing.models import BatchKind, QuarantineReason, Source
+
+# What a saved identity, rate or customer may have mended. An identity that was missing may also show a customer's
+# account; a customer may have got a deck, or been opened again.
+MENDS = {
+    "identity": {QuarantineReason.NO_CUSTOMER, QuarantineReason.AMBIGUOUS_CUSTOMER},
+    "rate": {QuarantineReason.NO_RATE},
+    "customer": {
+        QuarantineReason.NO_CUSTOMER,
+        QuarantineReason.AMBIGUOUS_CUSTOMER,
+        QuarantineReason.NO_DECK,
+        QuarantineReason.NO_RATE,
+        QuarantineReason.CUSTOMER_CLOSED,
+    },
+}
+
+# Nobody can say so of a call that names no customer: without one it can't be charged.
+NEEDS_A_CUSTOMER = [QuarantineReason.NO_CUSTOMER, QuarantineReason.AMBIGUOUS_CUSTOMER]
+
+
+def recall_mended(*, for_preview: bool = False) -> int:
+    """Release the calls whose cause may have been mended since the last time; how many. Quick when nothing was saved.
+
+    May be repeated. What is still not chargeable goes back to quarantine in the run that follows. For a preview: inside
+    the caller's transaction, which must be rolled back in the end.
+    """
+    with transaction.atomic(durable=not for_preview):
+        with connection.cursor() as cursor:
+            # Skipping what a preview has in its hands just now: the next cycle takes it.
+            cursor.execute(
+                "DELETE FROM billing_mendedcause WHERE id IN"
+                " (SELECT id FROM billing_mendedcause FOR UPDATE SKIP LOCKED) RETURNING kind"
+            )
+            kinds = {row[0] for row in cursor.fetchall()}
+        reasons = set().union(*(MENDS[kind] for kind in kinds))
+        return _release(reasons, source=None) if reasons else 0
+
+
+def release(*, source: Source | None = None, reasons: Collection[QuarantineReason] | None = None) -> int:
+    """Release the waiting calls of the source (all) that wait for these reasons (any); how many. May be repeated.
+
+    Left waiting are calls that still name no customer, or two, and those whose id was charged or free already under
+    another content: the same call id never bills twice.
+    """
+    with transaction.atomic(durable=True):
+        return _release(set(reasons or QuarantineReason), source=source)
+
+
+def dismiss(
+    *, by: str, why: str, source: Source | None = None, reasons: Collection[QuarantineReason] | None = None
+) -> int:
+    """Put the waiting calls away for good: they will not be charged; how many. A person answers for it, by name."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE billing_quarantinedcall q SET state = 'dismissed', dismissed_by = %(by)s, dismissed_because = %(why)s
+            WHERE q.state = 'waiting' AND q.reason = ANY(%(reasons)s)
+              AND (%(source)s::text IS NULL OR starts_with(q.call_key, 'call:' || %(source)s || ':'))
+            """,
+            {
+                "by": by,
+                "why": why,
+                "reasons": list(reasons or QuarantineReason),
+                "source": source.name if source else None,
+            },
+        )
+        return cursor.rowcount
+
+
+def _release(reasons: Collection[QuarantineReason], *, source: Source | None) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RELEASE,
+            {
+                "reasons": [str(reason) for reason in reasons],
+                "needs_a_customer": [str(reason) for reason in NEEDS_A_CUSTOMER],
+                "source": source.pk if source else None,
+                "any_identity_formats": _formats_whose_account_is_any_identity(),
+                "kind": BatchKind.RELEASE.value,
+            },
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _formats_whose_account_is_any_identity() -> list[str]:
+    return [str(name) for name, one in FORMATS.items() if one.account_is_any_identity]
+
+
+# Formats whose records say the direction keep it; for all others it follows from who is named now. Of several records
+# with one id at most one is released. The rows are locked first: two releases at once don't take the same call twice.
+_RELEASE = f"""
+WITH waiting AS MATERIALIZED (
+    SELECT q.id, q.call_key, q.content_hash, q.reason FROM billing_quarantinedcall q
+    WHERE q.state = 'waiting' AND q.reason = ANY(%(reasons)s)
+    FOR UPDATE SKIP LOCKED
+), record AS MATERIALIZED (
+    SELECT w.*, c.source_id, s.name AS source_name, c.direction, s.format = ANY(%(any_identity_formats)s) AS is_any,
+        c.account_code, c.from_peer, c.to_peer, c.from_number, c.to_number, c.started_at
+    FROM waiting w
+    JOIN billing_callrecord c ON c.content_hash = w.content_hash
+    JOIN billing_source s ON s.id = c.source_id
+    WHERE w.call_key = call_key(s.name, c.call_id) AND (%(source)s::bigint IS NULL OR s.id = %(source)s)
+), leg AS (
+    SELECT id AS leg, source_id, source_name, CASE WHEN is_any THEN direction ELSE '' END AS said_direction,
+        is_any AS account_is_any_identity, account_code, from_peer, to_peer, from_number, to_number, started_at
+    FROM record
+), {ATTRIBUTED}, chosen AS MATERIALIZED (
+    SELECT DISTINCT ON (r.call_key) r.id,
+        CASE WHEN a.customer_id = a.other_customer_id THEN a.customer_id END AS customer_id,
+        coalesce(CASE WHEN r.is_any THEN r.direction END, a.direction, r.direction) AS direction
+    FROM record r LEFT JOIN attributed a ON a.leg = r.id
+    WHERE (r.reason <> ALL(%(needs_a_customer)s) OR a.customer_id = a.other_customer_id)
+      AND NOT EXISTS (SELECT FROM billing_ledgerentry l WHERE l.key = r.call_key OFFSET 0)
+      AND NOT EXISTS (SELECT FROM billing_freecall f WHERE f.call_key = r.call_key OFFSET 0)
+      AND NOT EXISTS (
+          SELECT FROM billing_quarantinedcall o WHERE o.call_key = r.call_key AND o.state = 'released' OFFSET 0
+      )
+    ORDER BY r.call_key, r.id
+), batch AS (
+    INSERT INTO billing_arrivalbatch (kind, call_count)
+    SELECT %(kind)s, count(*) FROM chosen HAVING count(*) > 0
+    RETURNING id
+), released AS (
+    UPDATE billing_quarantinedcall q
+    SET state = 'released', release_batch_id = batch.id, customer_id = chosen.customer_id,
+        direction = chosen.direction
+    FROM chosen, batch WHERE q.id = chosen.id
+    RETURNING q.id
+)
+SELECT count(*) FROM released
+"""  # noqa: S608 - a text of ours
