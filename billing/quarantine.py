@@ -99,6 +99,8 @@ def _formats_whose_account_is_any_identity() -> list[str]:
     return [str(name) for name, one in FORMATS.items() if one.account_is_any_identity]
 
 
+# A call that names nobody now keeps the customer it was stored with, if any.
+#
 # Formats whose records say the direction keep it; for all others it follows from who is named now. Of several records
 # with one id at most one is released. The rows are locked first: two releases at once don't take the same call twice.
 _RELEASE = f"""
@@ -107,7 +109,7 @@ WITH waiting AS MATERIALIZED (
     WHERE q.state = 'waiting' AND q.reason = ANY(%(reasons)s)
     FOR UPDATE SKIP LOCKED
 ), record AS MATERIALIZED (
-    SELECT w.*, c.source_id, s.name AS source_name, c.direction, s.format = ANY(%(any_identity_formats)s) AS is_any,
+    SELECT w.*, c.customer_id, c.source_id, s.name AS source_name, c.direction, s.format = ANY(%(any_identity_formats)s) AS is_any,
         c.account_code, c.from_peer, c.to_peer, c.from_number, c.to_number, c.started_at
     FROM waiting w
     JOIN billing_callrecord c ON c.content_hash = w.content_hash
@@ -119,7 +121,10 @@ WITH waiting AS MATERIALIZED (
     FROM record
 ), {ATTRIBUTED}, chosen AS MATERIALIZED (
     SELECT DISTINCT ON (r.call_key) r.id,
-        CASE WHEN a.customer_id = a.other_customer_id THEN a.customer_id END AS customer_id,
+        CASE
+            WHEN a.leg IS NULL THEN r.customer_id
+            WHEN a.customer_id = a.other_customer_id THEN a.customer_id
+        END AS customer_id,
         coalesce(CASE WHEN r.is_any THEN r.direction END, a.direction, r.direction) AS direction
     FROM record r LEFT JOIN attributed a ON a.leg = r.id
     WHERE (r.reason <> ALL(%(needs_a_customer)s) OR a.customer_id = a.other_customer_id)

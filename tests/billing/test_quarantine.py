@@ -1,0 +1,185 @@
+"""Calls that could not be charged: they come back once their cause is mended, or by a person's word, and once only."""
+
+from decimal import Decimal
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from billing import quarantine
+from billing.cycle import run_cycle
+from billing.models import BillingRun, CallRecord, Customer, LedgerEntry, QuarantinedCall, QuarantineReason
+from billing.preview import preview
+from tests.factories import (
+    key_of,
+    make_call,
+    make_customer,
+    make_deck,
+    make_identity,
+    make_quarantined_call,
+    make_rate,
+    make_source,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def bill() -> BillingRun:
+    return run_cycle(by="test", at=timezone.now())
+
+
+def state_of(call: CallRecord) -> tuple[str, str]:
+    row = QuarantinedCall.objects.get(content_hash=call.content_hash)
+    return row.state, row.reason
+
+
+def lindqvist() -> Customer:
+    return make_customer(name="Café Lindqvist", rate_deck=make_deck(name="standard-2", currency="EUR"), currency="EUR")
+
+
+def nobodys_call(reason: QuarantineReason = QuarantineReason.NO_CUSTOMER, **fields: object) -> CallRecord:
+    call = make_call(customer=None, from_number="442079460123", **fields)
+    make_quarantined_call(call, reason=reason, customer=None)
+    call.batch.__class__.objects.filter(pk=call.batch.pk).update(closed_at=timezone.now())
+    return call
+
+
+class TestAMendedCause:
+    def test_brings_calls_without_a_rate_back_by_itself(self) -> None:
+        customer = lindqvist()
+        call = make_call(customer=customer)
+        assert bill().calls_quarantined == 1
+        assert state_of(call) == ("waiting", "no_rate")
+
+        make_rate(deck=customer.rate_deck, price_per_minute=Decimal("0.06"))
+
+        assert bill().calls_billed == 1
+        assert LedgerEntry.objects.get(key=key_of(call)).amount == Decimal("-0.06")
+        assert state_of(call) == ("settled", "no_rate")
+
+    def test_brings_calls_without_a_customer_back_once_an_identity_names_one(self) -> None:
+        call = nobodys_call()
+        customer = lindqvist()
+        make_rate(deck=customer.rate_deck)
+        bill()
+        assert state_of(call) == ("waiting", "no_customer")
+
+        make_identity(customer=customer, kind="number", value="442079460123")
+
+        assert bill().calls_billed == 1
+        entry = LedgerEntry.objects.get(key=key_of(call))
+        assert (entry.customer, entry.currency) == (customer, "EUR")
+
+    def test_does_not_bring_back_what_still_names_nobody(self) -> None:
+        call = nobodys_call()
+
+        make_identity(customer=lindqvist(), kind="number", value="442079460999")
+
+        assert bill().calls_quarantined == 0
+        assert state_of(call) == ("waiting", "no_customer")
+
+    def test_that_was_not_enough_lets_the_call_wait_for_the_next_reason(self) -> None:
+        call = nobodys_call()
+        customer = lindqvist()
+
+        make_identity(customer=customer, kind="number", value="442079460123")
+        assert bill().calls_quarantined == 1
+        assert state_of(call) == ("waiting", "no_rate")
+
+        make_rate(deck=customer.rate_deck)
+        assert bill().calls_billed == 1
+
+    def test_makes_a_call_to_a_customer_inbound(self) -> None:
+        switch = make_source(name="pbx-south", format="asterisk", timezone="Europe/London")
+        call = nobodys_call(to_number="442079460777", source=switch)
+
+        make_identity(customer=lindqvist(), kind="number", value="442079460777")
+
+        assert bill().calls_free == 1
+        assert QuarantinedCall.objects.get(content_hash=call.content_hash).direction == "inbound"
+
+    def test_is_seen_by_a_preview_which_changes_nothing(self) -> None:
+        call = nobodys_call()
+        customer = lindqvist()
+        make_rate(deck=customer.rate_deck)
+        make_identity(customer=customer, kind="number", value="442079460123")
+
+        for _ in range(2):
+            assert preview(at=timezone.now()).charges["call"].amount == {"EUR": Decimal("0.03")}
+            assert state_of(call) == ("waiting", "no_customer")
+        assert bill().calls_billed == 1
+
+    def test_is_looked_at_once(self) -> None:
+        lindqvist()
+        quarantine.recall_mended()
+        assert quarantine.recall_mended() == 0
+
+
+class TestAReleasedCall:
+    @pytest.mark.parametrize("reason", [QuarantineReason.CONTRADICTORY, QuarantineReason.POSSIBLE_DUPLICATE])
+    def test_is_charged_like_any_other(self, reason: QuarantineReason) -> None:
+        customer = lindqvist()
+        make_rate(deck=customer.rate_deck)
+        make_identity(customer=customer, kind="number", value="442079460123")
+        call = nobodys_call(reason)
+
+        assert quarantine.release(reasons=[reason]) == 1
+        assert quarantine.release(reasons=[reason]) == 0
+        assert bill().calls_billed == 1
+        assert state_of(call) == ("settled", reason)
+
+    def test_stays_where_it_is_when_its_id_was_billed_with_other_content(self) -> None:
+        customer = lindqvist()
+        make_rate(deck=customer.rate_deck)
+        first = make_call(customer=customer)
+        assert bill().calls_billed == 1
+        second = make_call(
+            customer=customer, call_id=first.call_id, source=first.source, seconds=600, batch=first.batch
+        )
+        make_quarantined_call(second, reason=QuarantineReason.CONFLICTING_DUPLICATE)
+
+        assert quarantine.release() == 0
+        assert bill().calls_billed == 0
+        assert LedgerEntry.objects.filter(kind="call").count() == 1
+
+    def test_of_two_with_one_id_is_one(self) -> None:
+        customer = lindqvist()
+        make_rate(deck=customer.rate_deck)
+        first = make_call(customer=customer)
+        second = make_call(customer=customer, call_id=first.call_id, source=first.source, batch=first.batch)
+        for call in (first, second):
+            make_quarantined_call(call, reason=QuarantineReason.CONTRADICTORY, customer=customer)
+
+        assert quarantine.release() == 1
+        assert quarantine.release() == 0
+        assert bill().calls_billed == 1
+
+
+class TestADismissedCall:
+    def test_never_comes_back(self) -> None:
+        call = nobodys_call()
+
+        assert quarantine.dismiss(by="Astrid Holm", why="test calls of the installer") == 1
+        assert quarantine.dismiss(by="Astrid Holm", why="test calls of the installer") == 0
+
+        make_identity(customer=lindqvist(), kind="number", value="442079460123")
+        assert bill().calls_billed == 0
+        assert quarantine.release() == 0
+        assert state_of(call) == ("dismissed", "no_customer")
+
+
+class TestTheCommands:
+    def test_refuse_an_unknown_reason_or_source(self) -> None:
+        with pytest.raises(CommandError, match="no reason for quarantine"):
+            call_command("release_quarantine", because="bad weather")
+        with pytest.raises(CommandError, match="no source"):
+            call_command("release_quarantine", source="pbx-nowhere")
+
+    def test_dismiss_only_with_a_reason(self) -> None:
+        with pytest.raises(CommandError, match="Say why"):
+            call_command("dismiss_quarantine")
+
+    def test_take_reasons_as_people_write_them(self, capsys: pytest.CaptureFixture[str]) -> None:
+        nobodys_call()
+        call_command("dismiss_quarantine", because="no customer", reason="installer's tests", json=True)
+        assert capsys.readouterr().out == '{"dismissed": 1}\n'
