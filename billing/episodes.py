@@ -78,8 +78,9 @@ def open_silently(customer_ids: Iterable[int]) -> int:
             """
             INSERT INTO billing_episode (alert_id, opened_business_at, opened_threshold, opened_balance, is_silent)
             SELECT a.id, now(), a.threshold, b.balance, true
-            FROM billing_balancealert a JOIN billing_customerbalance b USING (customer_id)
-            WHERE a.customer_id = ANY(%s) AND a.is_active AND b.balance < a.threshold
+            FROM unnest(%s::bigint[]) AS newcomer (customer_id)
+            JOIN billing_balancealert a USING (customer_id) JOIN billing_customerbalance b USING (customer_id)
+            WHERE a.is_active AND b.balance < a.threshold
             ON CONFLICT DO NOTHING
             """,
             [list(customer_ids)],

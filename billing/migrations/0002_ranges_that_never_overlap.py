@@ -6,20 +6,26 @@ of one value does the same with what PostgreSQL has built in: two such ranges ov
 
 from django.db import migrations
 
-EXACT_TEXT = 'CREATE TYPE billing_exact_text AS RANGE (subtype = text, collation = "C")'
+# Text as a range of one number, its hash; with numbers in front the index finds its way among a hundred thousand rows,
+# with ranges of text it does not. Were two texts ever to share a hash of 63 bits, the later one would be refused for no
+# reason; an overlap is never let through.
+TEXT_RANGE = """
+CREATE FUNCTION text_range(exactly text) RETURNS int8range
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT int8range(hashtextextended(exactly, 0) >> 1, hashtextextended(exactly, 0) >> 1, '[]')
+$$
+"""
 
 IDENTITIES = """
 ALTER TABLE billing_callidentity ADD CONSTRAINT identities_never_overlap EXCLUDE USING gist (
-    int8range(coalesce(source_id, 0), coalesce(source_id, 0), '[]') WITH &&,
-    billing_exact_text(kind || ':' || value, kind || ':' || value, '[]') WITH &&,
+    text_range(coalesce(source_id, 0) || ':' || kind || ':' || value) WITH &&,
     tstzrange(valid_from, valid_to) WITH &&
 )
 """
 
 RATES = """
 ALTER TABLE billing_rate ADD CONSTRAINT rates_of_a_prefix_never_overlap EXCLUDE USING gist (
-    int8range(deck_id, deck_id, '[]') WITH &&,
-    billing_exact_text(prefix, prefix, '[]') WITH &&,
+    text_range(deck_id || ':' || prefix) WITH &&,
     tstzrange(valid_from, valid_to) WITH &&
 )
 """
@@ -76,7 +82,7 @@ class Migration(migrations.Migration):
     dependencies = [("billing", "0001_initial")]
 
     operations = [
-        migrations.RunSQL(EXACT_TEXT, "DROP TYPE billing_exact_text"),
+        migrations.RunSQL(TEXT_RANGE, "DROP FUNCTION text_range(text)"),
         migrations.RunSQL(IDENTITIES, "ALTER TABLE billing_callidentity DROP CONSTRAINT identities_never_overlap"),
         migrations.RunSQL(RATES, "ALTER TABLE billing_rate DROP CONSTRAINT rates_of_a_prefix_never_overlap"),
         migrations.RunSQL(
