@@ -41,8 +41,8 @@ def build(*, customers: int, partners: int = 4, prefixes: int = PREFIXES) -> Non
         )
 
 
-def add_calls(count: int, *, batch_size: int = 50_000, are_settled: bool = False) -> None:
-    """So many outbound calls in arrival batches, in no order of customers. Settled: their batches are closed."""
+def add_calls(count: int, *, batch_size: int = 50_000, analyze: bool = True) -> None:
+    """So many outbound calls in arrival batches, in no order of customers."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -65,9 +65,8 @@ def add_calls(count: int, *, batch_size: int = 50_000, are_settled: bool = False
             cursor.execute(
                 """
                 WITH batch AS (
-                    INSERT INTO billing_arrivalbatch (kind, delivery_id, call_count, closed_at)
-                    SELECT 'arrival', max(id), least(%(size)s, %(count)s - %(first)s),
-                        CASE WHEN %(are_settled)s THEN now() END
+                    INSERT INTO billing_arrivalbatch (kind, delivery_id, call_count)
+                    SELECT 'arrival', max(id), least(%(size)s, %(count)s - %(first)s)
                     FROM billing_delivery RETURNING id, delivery_id
                 )
                 INSERT INTO billing_callrecord (
@@ -86,7 +85,8 @@ def add_calls(count: int, *, batch_size: int = 50_000, are_settled: bool = False
                 FROM batch, generate_series(%(first)s + 1, least(%(first)s + %(size)s, %(count)s)) n,
                     LATERAL (SELECT timestamptz '2026-03-01 00:00Z' + make_interval(secs => n %% 2500000) AS t) at
                 """,
-                {"count": count, "first": first, "size": batch_size, "are_settled": are_settled, "prefixes": prefixes},
+                {"count": count, "first": first, "size": batch_size, "prefixes": prefixes},
             )
         cursor.execute("DROP TABLE prefix_list")
-        cursor.execute("ANALYZE")
+        if analyze:
+            cursor.execute("ANALYZE")

@@ -1,4 +1,4 @@
-"""Charging calls: which customers have pending ones, and posting the outcome of all calls of a range in one statement."""
+"""Charging calls: which customers have pending ones, and posting the outcome of all calls of a range at once."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,10 +7,11 @@ from django.db import connection, transaction
 
 from billing import decks
 from billing.models import BillingChunk, BillingRun, BillingWorker
-from billing.rating import RATED
+from billing.rating import rated
 from billing.runs import Tally
 
 CALLS_AT_A_TIME = 50_000
+WORK_MEMORY = "64MB"  # a chunk is sorted and kept in memory, not on disk
 
 
 def plan(run: BillingRun, *, calls_at_a_time: int = CALLS_AT_A_TIME) -> int:
@@ -38,20 +39,24 @@ def post(chunk: BillingChunk, worker: BillingWorker) -> tuple[Tally, int]:
         "last_record": chunk.last_record,
     }
     with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('work_mem', %s, true)", [WORK_MEMORY])
         if chunk.partner_id is None:
-            whose = "p.batch_id IN (SELECT id FROM billing_arrivalbatch WHERE closed_at IS NULL) AND p.customer_id IS NULL"
-            busy = 0
+            whose = (
+                "p.batch_id IN (SELECT id FROM billing_arrivalbatch WHERE closed_at IS NULL) AND p.customer_id IS NULL"
+            )
+            busy = calls = 0
         else:
             whose = (
                 "p.batch_id = ANY(%(batches)s) AND p.customer_id BETWEEN %(first_customer)s AND %(last_customer)s"
                 " AND p.customer_id = ANY(%(customers)s::bigint[])"
             )
             cursor.execute(_LOCK_CUSTOMERS, {**limits, "partner": chunk.partner_id})
-            limits["customers"], limits["batches"], wanted = cursor.fetchone()
+            limits["customers"], limits["batches"], wanted, calls = cursor.fetchone()
             busy = wanted - len(limits["customers"])
         if chunk.first_record is not None:
             whose += " AND p.id BETWEEN %(first_record)s AND %(last_record)s"
-        cursor.execute(_POST.format(rated=RATED.format(where=whose)), limits)
+        text = rated(whose, slices=decks.current_slices(), calls=calls)
+        cursor.execute(_POST.format(rated=text), limits)
         return _tally(cursor.fetchall(), busy)
 
 
@@ -85,7 +90,8 @@ def bounds(chunk: BillingChunk) -> tuple[int, int] | None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT min(id), max(id) FROM billing_pendingcall"
-            " WHERE CASE WHEN %(first)s = 0 THEN customer_id IS NULL ELSE customer_id BETWEEN %(first)s AND %(last)s END",
+            " WHERE CASE WHEN %(first)s = 0 THEN customer_id IS NULL"
+            " ELSE customer_id BETWEEN %(first)s AND %(last)s END",
             {"first": chunk.first_customer, "last": chunk.last_customer},
         )
         first, last = cursor.fetchone()
@@ -161,15 +167,18 @@ FROM chunk ORDER BY first_customer, first_record
 # In id order, as everybody locks balances; skipping those that somebody else is changing.
 _LOCK_CUSTOMERS = """
 WITH wanted AS MATERIALIZED (
-    SELECT c.customer_id
-    FROM billing_arrivalbatch b JOIN billing_callrecord c ON c.batch_id = b.id
-    WHERE b.closed_at IS NULL AND c.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
-    UNION
-    SELECT q.customer_id
-    FROM billing_arrivalbatch b JOIN billing_quarantinedcall q ON q.release_batch_id = b.id
-    WHERE b.closed_at IS NULL AND q.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
+    SELECT customer_id, count(*) AS calls FROM (
+        SELECT c.customer_id
+        FROM billing_arrivalbatch b JOIN billing_callrecord c ON c.batch_id = b.id
+        WHERE b.closed_at IS NULL AND c.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
+        UNION ALL
+        SELECT q.customer_id
+        FROM billing_arrivalbatch b JOIN billing_quarantinedcall q ON q.release_batch_id = b.id
+        WHERE b.closed_at IS NULL AND q.state = 'released'
+          AND q.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
+    ) both_kinds GROUP BY customer_id
 ), partners AS MATERIALIZED (
-    SELECT w.customer_id FROM wanted w JOIN billing_customer cu ON cu.id = w.customer_id
+    SELECT w.customer_id, w.calls FROM wanted w JOIN billing_customer cu ON cu.id = w.customer_id
     WHERE cu.partner_id = %(partner)s
 ), locked AS (
     SELECT b.customer_id FROM billing_customerbalance b JOIN partners USING (customer_id)
@@ -177,7 +186,7 @@ WITH wanted AS MATERIALIZED (
 )
 SELECT coalesce((SELECT array_agg(customer_id) FROM locked), '{}'),
     coalesce((SELECT array_agg(id) FROM billing_arrivalbatch WHERE closed_at IS NULL), '{}'),
-    (SELECT count(*) FROM partners)
+    (SELECT count(*) FROM partners), (SELECT coalesce(sum(calls), 0)::bigint FROM partners)
 """
 
 # A call that is quarantined again keeps its row; one that was released and is settled now says so there.

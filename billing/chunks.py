@@ -8,18 +8,25 @@ TRIES = 4
 
 
 def claim(worker: BillingWorker) -> BillingChunk | None:
-    """Take the next open chunk of the worker's run; None when none is open (others may still be at work)."""
+    """Take the next open chunk of the worker's run; None when none is open (others may still be at work).
+
+    None, too, for a worker that was given up as dead: nobody would open again what it had taken since.
+    """
     with connection.cursor() as cursor:
+        # The share lock makes giving up the worker wait, so that it finds this chunk among those to be opened again.
         cursor.execute(
             """
-            UPDATE billing_billingchunk SET state = 'taken', worker_id = %s
-            WHERE id = (
+            WITH alive AS MATERIALIZED (
+                SELECT id FROM billing_billingworker WHERE id = %s AND token = %s AND state = 'running' FOR SHARE
+            )
+            UPDATE billing_billingchunk SET state = 'taken', worker_id = alive.id FROM alive
+            WHERE billing_billingchunk.id = (
                 SELECT id FROM billing_billingchunk WHERE run_id = %s AND state = 'open'
                 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
             )
-            RETURNING id
+            RETURNING billing_billingchunk.id
             """,
-            [worker.pk, worker.run_id],
+            [worker.pk, worker.token, worker.run_id],
         )
         row = cursor.fetchone()
     return BillingChunk.objects.get(pk=row[0]) if row else None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -134,7 +134,7 @@ def _settle(chunk: BillingChunk, worker: BillingWorker, progress: Progress | Non
             runs.beat(worker)
     except halting.ProcessHalted as halted:
         _note_halt(run, chunk, halted)
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, InternalError) as error:
         _recover(chunk, worker, error)
     except DatabaseError as error:
         _cut(chunk, run, error)
@@ -158,8 +158,12 @@ def _note_halt(run: BillingRun, chunk: BillingChunk, halted: halting.ProcessHalt
 
 
 def _recover(chunk: BillingChunk, worker: BillingWorker, error: Exception) -> None:
-    """After a time-out or a lost connection: a chunk too slow is cut, one whose connection went is tried again."""
-    if getattr(error.__cause__, "sqlstate", None) == QUERY_CANCELED:
+    """After a time-out or a lost connection: a chunk too slow is cut, one whose connection went is tried again.
+
+    The server ends the connection of a worker that was frozen inside a chunk, which psycopg calls an internal error.
+    """
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    if sqlstate == QUERY_CANCELED or (isinstance(error, InternalError) and sqlstate != IDLE_IN_TRANSACTION):
         _cut(chunk, worker.run, error)
         return
     connection.close()
@@ -177,7 +181,7 @@ def _cut(chunk: BillingChunk, run: BillingRun, error: Exception) -> None:
     if not chunks.split(chunk, bounds):
         record = chunk.first_record or (bounds[0] if bounds else 0)
         key = calls.key_of(record) if is_calls else items.key_of(record)
-        runs.note_error(run, kind=chunk.process, key=key, error=_in_words(error))
+        runs.note_error(run, kind="call" if is_calls else "item", key=key, error=_in_words(error))
 
 
 def _finish(run: BillingRun, worker: BillingWorker) -> None:
@@ -235,3 +239,4 @@ def _in_words(error: Exception) -> str:
 
 
 QUERY_CANCELED = "57014"
+IDLE_IN_TRANSACTION = "25P03"

@@ -69,6 +69,16 @@ def slice_for_pending_calls(*, for_preview: bool = False) -> int:
     return made
 
 
+def current_slices() -> list[int]:
+    """The slices, of all decks, that were made from the rates of now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT s.id FROM billing_deckslice s"
+            " JOIN billing_ratedeck d ON d.id = s.deck_id AND d.rates_version = s.rates_version ORDER BY s.id"
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
 def make_slice(deck: RateDeck, *, at: datetime, for_preview: bool = False) -> tuple[DeckSlice, bool]:
     """The slice of the deck as it stands at `at`, and whether it had to be made. Waits for others who do the same."""
     with transaction.atomic(durable=not for_preview):

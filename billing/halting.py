@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from billing.models import HaltCause, Partner, Process, ProcessSwitch
@@ -49,11 +49,11 @@ class Halted:
 
 
 def active_halts(processes: tuple[Process, ...] = tuple(Process)) -> list[ProcessSwitch]:
-    """Every halt in force, those for everyone first."""
+    """Every halt in force by process, those for everyone first, and the older of two before the younger."""
     return list(
         ProcessSwitch.objects.filter(process__in=processes, is_halted=True)
         .select_related("partner")
-        .order_by("process", "partner_id")
+        .order_by("process", F("partner_id").asc(nulls_first=True), "since", "pk")
     )
 
 

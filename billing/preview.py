@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from billing import decks, halting, items, quarantine
 from billing.models import EntryKind, ItemKind, Partner, Process
-from billing.rating import RATED
+from billing.rating import rated
 
 TOP_CUSTOMERS = 10
 
@@ -69,7 +69,7 @@ def _add_calls(charges: dict[str, Charges], by_customer: dict[int, Decimal], *, 
     whose = "true" if partner is None else "cu.partner_id = %(partner)s"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH {RATED.format(where=whose)} SELECT customer_id, currency, count(*), sum(price) FROM rated"  # noqa: S608
+            f"WITH {rated(whose)} SELECT customer_id, currency, count(*), sum(price) FROM rated"  # noqa: S608
             " WHERE outcome = 'charge' GROUP BY customer_id, currency",
             {"partner": partner.pk if partner else None},
         )

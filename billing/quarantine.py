@@ -109,7 +109,8 @@ WITH waiting AS MATERIALIZED (
     WHERE q.state = 'waiting' AND q.reason = ANY(%(reasons)s)
     FOR UPDATE SKIP LOCKED
 ), record AS MATERIALIZED (
-    SELECT w.*, c.customer_id, c.source_id, s.name AS source_name, c.direction, s.format = ANY(%(any_identity_formats)s) AS is_any,
+    SELECT w.*, c.customer_id, c.source_id, s.name AS source_name, c.direction,
+        s.format = ANY(%(any_identity_formats)s) AS is_any,
         c.account_code, c.from_peer, c.to_peer, c.from_number, c.to_number, c.started_at
     FROM waiting w
     JOIN billing_callrecord c ON c.content_hash = w.content_hash
