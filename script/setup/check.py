@@ -49,14 +49,22 @@ def main(arguments: list[str]) -> int:
         where = servers.place(folder)
         environment = _environment(where, family)
         failed = [] if options.only_pytest else _checks(python, environment)
-        if not _step("tests", [python, "-m", "pytest", *for_pytest], environment):
-            failed.append("tests")
+        for name, chosen in _test_runs(for_pytest).items():
+            if not _step(name, [python, "-m", "pytest", *chosen], environment):
+                failed.append(name)
     finally:
         family.stop()
         for leftover in (folder, where.folder if where else folder):
             shutil.rmtree(leftover, ignore_errors=True)
     tell(f"\nFailed: {', '.join(failed)}" if failed else "\nAll is well.")
     return 1 if failed else 0
+
+
+def _test_runs(for_pytest: list[str]) -> dict[str, list[str]]:
+    """What pytest is called with. The whole suite: in two processes, and then, undisturbed, what kills and freezes."""
+    if for_pytest:
+        return {"tests": for_pytest}
+    return {"tests": ["-q", "-n", "2", "--ignore=tests/faults"], "faults": ["-q", "tests/faults"]}
 
 
 def _stop(number: int, frame: object) -> None:
