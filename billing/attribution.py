@@ -18,46 +18,36 @@ account code of its own.
 # `account_is_any_identity` (format ivy): the account may also be a peer or a number, or say which (`code:X`,
 # `peer:301`, `number:+44…`, also with @ and the source's name behind it).
 ATTRIBUTED = """
-    account AS (
-        SELECT leg, source_id, started_at, said_direction <> 'inbound' AS is_callers, account_code,
-            replace(account_code, '@' || source_name, '') AS bare
-        FROM leg WHERE account_is_any_identity AND account_code <> ''
-    ), clue AS (
-        SELECT leg, source_id, started_at, said_direction <> 'inbound' AS is_callers,
-            'code' AS kind, account_code AS value
+    clue AS (
+        SELECT leg, source_id, started_at, said_direction <> 'inbound' AS is_callers, account_code AS value,
+            CASE WHEN account_is_any_identity THEN '{code,peer,number}'::text[] ELSE '{code}' END AS kinds
         FROM leg WHERE account_code <> ''
         UNION ALL
-        SELECT leg, source_id, started_at, true, 'peer', from_peer
+        SELECT leg, source_id, started_at, true, from_peer, '{peer}'
         FROM leg WHERE from_peer <> '' AND said_direction <> 'inbound'
         UNION ALL
-        SELECT leg, source_id, started_at, true, 'number', from_number
+        SELECT leg, source_id, started_at, true, from_number, '{number}'
         FROM leg WHERE from_number <> '' AND said_direction <> 'inbound'
         UNION ALL
-        SELECT leg, source_id, started_at, false, 'number', to_number
+        SELECT leg, source_id, started_at, false, to_number, '{number}'
         FROM leg WHERE to_number <> '' AND said_direction <> 'outbound'
         UNION ALL
-        SELECT leg, source_id, started_at, false, 'peer', to_peer
+        SELECT leg, source_id, started_at, false, to_peer, '{peer}'
         FROM leg WHERE to_peer <> '' AND said_direction <> 'outbound'
         UNION ALL
-        SELECT leg, source_id, started_at, is_callers, 'code', CASE
-            WHEN bare LIKE 'code:%%' THEN substr(bare, 6) ELSE bare
+        SELECT leg, source_id, started_at, said_direction <> 'inbound', ltrim(said[2], '+'), CASE
+            WHEN said[1] IS NOT NULL THEN ARRAY[said[1]] WHEN said[2] LIKE '+%%' THEN '{number}' ELSE '{code}'
         END
-        FROM account WHERE bare <> account_code OR bare LIKE 'code:%%'
-        UNION ALL
-        SELECT leg, source_id, started_at, is_callers, 'peer', CASE
-            WHEN bare LIKE 'peer:%%' THEN substr(bare, 6) ELSE bare
-        END
-        FROM account
-        UNION ALL
-        SELECT leg, source_id, started_at, is_callers, 'number', ltrim(CASE
-            WHEN bare LIKE 'number:%%' THEN substr(bare, 8) ELSE bare
-        END, '+')
-        FROM account
+        FROM leg
+        CROSS JOIN LATERAL regexp_match(
+            replace(account_code, '@' || source_name, ''), '^(?:(code|peer|number):)?(.+)$'
+        ) said
+        WHERE account_is_any_identity AND account_code ~ '[:@+]'
     ), named AS (
         SELECT c.leg, c.is_callers, i.customer_id
         FROM clue c
         JOIN billing_callidentity i
-            ON i.kind = c.kind AND i.value = c.value AND (i.source_id IS NULL OR i.source_id = c.source_id)
+            ON i.kind = ANY (c.kinds) AND i.value = c.value AND (i.source_id IS NULL OR i.source_id = c.source_id)
             AND (i.valid_from IS NULL OR i.valid_from <= c.started_at)
             AND (i.valid_to IS NULL OR i.valid_to > c.started_at)
         UNION ALL

@@ -58,7 +58,7 @@ def judge_settling(*, at: datetime) -> int:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE billing_episode e SET closed_at = now(), closed_balance = b.balance
+            UPDATE billing_episode e SET closed_at = statement_timestamp(), closed_balance = b.balance
             FROM billing_balancealert a JOIN billing_customerbalance b USING (customer_id)
             WHERE e.alert_id = a.id AND e.closed_at IS NULL AND b.balance >= a.threshold
               AND e.recovered_at <= %s::timestamptz - make_interval(days => %s)
@@ -99,7 +99,7 @@ WITH judged AS (
     JOIN billing_customerbalance b ON b.customer_id = a.customer_id
     WHERE e.closed_at IS NULL AND a.customer_id = ANY(%(customers)s)
 ), closed AS (
-    UPDATE billing_episode e SET closed_at = now(), closed_balance = j.balance
+    UPDATE billing_episode e SET closed_at = statement_timestamp(), closed_balance = j.balance
     FROM judged j
     WHERE e.id = j.id AND (
         NOT j.is_active
@@ -121,20 +121,27 @@ SELECT count(*) FROM closed
 
 # A customer is unsettled while something that is due may still change its balance. Items so far behind that no run
 # charges them unasked do not count: the customer would never be told of anything.
-UNSETTLED = """
+HAS_PENDING_CALLS = """
+    EXISTS (
+        SELECT FROM billing_arrivalbatch ab JOIN billing_pendingcall pc ON pc.batch_id = ab.id
+        WHERE ab.closed_at IS NULL AND pc.customer_id = cu.id
+    )
+"""
+
+HAS_DUE_ITEMS = """
+    EXISTS (
+        SELECT FROM billing_billingitem i
+        WHERE i.customer_id = cu.id AND i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date
+          AND (i.kind = 'one_off'
+               OR i.next_due_on >= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date - interval '13 months')
+    )
+"""
+
+_IS_HALTED = """
     EXISTS (
         SELECT FROM billing_processswitch w
         WHERE w.is_halted AND w.process IN ('calls', 'items')
           AND (w.partner_id IS NULL OR w.partner_id = cu.partner_id)
-    )
-    OR EXISTS (
-        SELECT FROM billing_billingitem i
-        WHERE i.customer_id = cu.id AND i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date
-          AND i.next_due_on > (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date - interval '13 months'
-    )
-    OR EXISTS (
-        SELECT FROM billing_arrivalbatch ab JOIN billing_pendingcall pc ON pc.batch_id = ab.id
-        WHERE ab.closed_at IS NULL AND pc.customer_id = cu.id
     )
 """
 
@@ -154,4 +161,4 @@ WITH noted AS (
     DELETE FROM billing_customertojudge j USING noted n WHERE j.customer_id = n.id AND NOT n.is_unsettled
 )
 SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM noted WHERE is_unsettled)
-""".replace("__UNSETTLED__", UNSETTLED)
+""".replace("__UNSETTLED__", f"{_IS_HALTED} OR {HAS_DUE_ITEMS} OR {HAS_PENDING_CALLS}")

@@ -239,7 +239,8 @@ def _tally(charges: Iterable[Charge]) -> Tally:
 
 def _write(charges: list[Charge], moved: list[tuple[int, date | None, date | None]], *, run_id: int) -> None:
     """Post the charges, remember the periods, and move the items on: three statements, however many items."""
-    with connection.cursor() as cursor:
+    # Django gives the errors of execute() its own classes, by which a run knows them, but not those of copy().
+    with connection.wrap_database_errors, connection.cursor() as cursor:
         with cursor.copy(_COPY_ENTRIES) as copy:
             copy.write("".join(_entry_line(charge, run_id) for charge in charges))
         with cursor.copy(_COPY_PERIODS) as copy:
@@ -258,16 +259,17 @@ def _entry_line(charge: Charge, run_id: int) -> str:
     item, period, at = charge.item, charge.period, charge.occurred_at
     kind = EntryKind.ONE_OFF if item.kind == ItemKind.ONE_OFF else EntryKind.RECURRING
     return (
-        f"{charge.key}\t{item.customer_id}\t{kind.value}\t{-charge.amount}\t{item.currency}\t{at.isoformat()}"
-        f"\t{at.year:04}-{at.month:02}-01\t1\t{_copy_text(item.description)}\t{period.start}\t{period.end}\t{run_id}\t\t\n"
+        f"{_copy_text(charge.key)}\t{item.customer_id}\t{kind.value}\t{-charge.amount}\t{item.currency}"
+        f"\t{at.isoformat()}\t{at.year:04}-{at.month:02}-01\t1\t{_copy_text(item.description)}"
+        f"\t{period.start}\t{period.end}\t{run_id}\t\t\n"
     )
 
 
 def _period_line(charge: Charge) -> str:
     item, period = charge.item, charge.period
     return (
-        f"{item.id}\t{charge.key}\t{'t' if item.kind == ItemKind.ONE_OFF else 'f'}\t{period.start}\t{period.end}"
-        f"\t{period.kind.value}\t{period.charged_days}\t{period.whole_days}\t{item.amount}\t{item.quantity}\n"
+        f"{item.id}\t{_copy_text(charge.key)}\t{'t' if item.kind == ItemKind.ONE_OFF else 'f'}"
+        f"\t{period.start}\t{period.end}\t{period.kind.value}\t{period.charged_days}\t{period.whole_days}\t{item.amount}\t{item.quantity}\n"
     )
 
 

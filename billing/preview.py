@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from django.db import connection, transaction
 
-from billing import decks, halting, items, quarantine
+from billing import decks, episodes, halting, items, quarantine
 from billing.models import EntryKind, ItemKind, Partner, Process
 from billing.rating import rated
 
@@ -43,13 +43,14 @@ def preview(
     """What a run at `at` would charge, were nothing halted. One snapshot of the database, taken without locks."""
     charges: dict[str, Charges] = defaultdict(Charges)
     by_customer: dict[int, Decimal] = defaultdict(Decimal)
+    unsettled: set[int] = set()
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         if Process.CALLS in processes:
             _add_calls(charges, by_customer, partner=partner)
         if Process.ITEMS in processes:
-            _add_items(
+            unsettled = _add_items(
                 charges,
                 by_customer,
                 at=at,
@@ -58,7 +59,7 @@ def preview(
                 charges_long_overdue=charges_long_overdue,
             )
         top = _top_customers(by_customer)
-        episodes_to_open = _episodes_to_open(by_customer)
+        episodes_to_open = _episodes_to_open(by_customer, unsettled, at=at, processes=processes, partner=partner)
         transaction.set_rollback(True)
     return Preview(dict(charges), top, episodes_to_open)
 
@@ -88,17 +89,27 @@ def _add_items(
     partner: Partner | None,
     max_periods: int | None,
     charges_long_overdue: bool,
-) -> None:
+) -> set[int]:
+    """Add what is due of items; the customers of whom the run leaves something due."""
+    unsettled = set()
     for item in items.everything_due(at=at, partner=partner):
         try:
-            due, _ = items.charges_of(item, max_periods=max_periods, charges_long_overdue=charges_long_overdue)
-        except items.NOT_CHARGEABLE:
+            due, next_due_on = items.charges_of(
+                item, max_periods=max_periods, charges_long_overdue=charges_long_overdue
+            )
+        except items.LongOverdue:
             continue  # the run notes it and leaves it alone
+        except items.NOT_CHARGEABLE:
+            unsettled.add(item.customer_id)  # the same, and no balance is final before it was mended
+            continue
+        if next_due_on is not None and next_due_on <= item.today:
+            unsettled.add(item.customer_id)
         kind = charges[EntryKind.ONE_OFF if item.kind == ItemKind.ONE_OFF else EntryKind.RECURRING]
         for charge in due:
             kind.count += 1
             kind.amount[item.currency] += charge.amount
             by_customer[item.customer_id] += charge.amount
+    return unsettled
 
 
 def _top_customers(by_customer: dict[int, Decimal]) -> list[tuple[str, str, Decimal]]:
@@ -109,11 +120,27 @@ def _top_customers(by_customer: dict[int, Decimal]) -> list[tuple[str, str, Deci
     return [(*names[customer], by_customer[customer]) for customer in largest]
 
 
-def _episodes_to_open(by_customer: dict[int, Decimal]) -> int:
-    """Falls below a threshold once these charges, and what was noted before, are judged."""
+def _episodes_to_open(
+    by_customer: dict[int, Decimal],
+    unsettled: set[int],
+    *,
+    at: datetime,
+    processes: Sequence[Process],
+    partner: Partner | None,
+) -> int:
+    """Falls below a threshold once these charges, and what was noted before, are judged.
+
+    Not of customers whose balance is not final then, since the run was not asked for all that is due.
+    """
+    stays_due = ["a.customer_id = ANY(%(unsettled)s)"]
+    for process, is_due in ((Process.CALLS, episodes.HAS_PENDING_CALLS), (Process.ITEMS, episodes.HAS_DUE_ITEMS)):
+        if process not in processes:
+            stays_due.append(is_due)
+        elif partner is not None:
+            stays_due.append(f"cu.partner_id <> %(partner)s AND {is_due}")
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             SELECT count(*)
             FROM billing_balancealert a
             JOIN billing_customer cu ON cu.id = a.customer_id
@@ -124,7 +151,14 @@ def _episodes_to_open(by_customer: dict[int, Decimal]) -> int:
               AND (charged.customer_id IS NOT NULL
                    OR a.customer_id IN (SELECT customer_id FROM billing_customertojudge))
               AND NOT EXISTS (SELECT FROM billing_episode e WHERE e.alert_id = a.id AND e.closed_at IS NULL)
-            """,
-            {"customers": list(by_customer), "amounts": list(by_customer.values())},
+              AND NOT ({" OR ".join(stays_due)})
+            """,  # noqa: S608 - conditions of ours
+            {
+                "customers": list(by_customer),
+                "amounts": list(by_customer.values()),
+                "unsettled": list(unsettled),
+                "at": at,
+                "partner": partner.pk if partner else None,
+            },
         )
         return int(cursor.fetchone()[0])

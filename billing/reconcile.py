@@ -77,20 +77,28 @@ RULES = [
     Rule(
         "every_call_charge_has_its_call_record",
         """
-        SELECT l.key, 'no call record' FROM billing_ledgerentry l
+        SELECT l.key, 'no call record outside of quarantine' FROM billing_ledgerentry l
         WHERE l.kind = 'call' AND l.charge_number = 1 AND NOT EXISTS (
             SELECT FROM billing_callrecord c JOIN billing_source s ON s.id = c.source_id
             WHERE c.call_id = replace(replace(
                     substr(l.key, length('call:' || s.name || ':') + 1), '%23', '#'), '%25', '%')
               AND l.key = call_key(s.name, c.call_id)
+              AND NOT EXISTS (
+                  SELECT FROM billing_quarantinedcall q WHERE q.call_key = l.key
+                    AND q.content_hash = c.content_hash AND q.state IN ('waiting', 'dismissed')
+              )
         )
         UNION ALL
-        SELECT f.call_key, 'free, but no call record' FROM billing_freecall f
+        SELECT f.call_key, 'free, but no call record outside of quarantine' FROM billing_freecall f
         WHERE NOT EXISTS (
             SELECT FROM billing_callrecord c JOIN billing_source s ON s.id = c.source_id
             WHERE c.call_id = replace(replace(
                     substr(f.call_key, length('call:' || s.name || ':') + 1), '%23', '#'), '%25', '%')
               AND f.call_key = call_key(s.name, c.call_id)
+              AND NOT EXISTS (
+                  SELECT FROM billing_quarantinedcall q WHERE q.call_key = f.call_key
+                    AND q.content_hash = c.content_hash AND q.state IN ('waiting', 'dismissed')
+              )
         )
         """,
     ),

@@ -1,14 +1,14 @@
 """Many rows in one statement: COPY for new ones, UPDATE from arrays for changed ones, look-ups by thousands of keys."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from django.db import connection, models
 from django.db.models.fields import NOT_PROVIDED
 
 M = TypeVar("M", bound=models.Model)
-KEYS_AT_A_TIME = 10_000
+R = TypeVar("R")
 
 
 def insert(rows: Sequence[models.Model]) -> None:
@@ -16,18 +16,23 @@ def insert(rows: Sequence[models.Model]) -> None:
 
     Primary keys and columns with a default of the database's own are left to it; the objects do not learn them.
     """
-    if not rows:
-        return
-    meta = rows[0]._meta  # noqa: SLF001
-    fields = [
-        column
-        for column in meta.concrete_fields
-        if not isinstance(column, models.AutoField) and column.db_default is NOT_PROVIDED
-    ]
-    columns = ", ".join(_quoted(column) for column in fields)
+    if rows:
+        names = [
+            column.attname
+            for column in rows[0]._meta.concrete_fields  # noqa: SLF001
+            if not isinstance(column, models.AutoField) and column.db_default is NOT_PROVIDED
+        ]
+        insert_values(type(rows[0]), names, ([getattr(row, name) for name in names] for row in rows))
+
+
+def insert_values(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """The same from bare values, for rows in such numbers that making objects of them would take too long."""
+    meta = model._meta  # noqa: SLF001
+    field_of = {column.attname: column for column in meta.concrete_fields}
+    columns = ", ".join(_quoted(column) for column in (field_of[name] for name in names))
     with connection.cursor() as cursor, cursor.copy(f"COPY {meta.db_table} ({columns}) FROM STDIN") as copy:
         for row in rows:
-            copy.write_row([getattr(row, column.attname) for column in fields])
+            copy.write_row(row)
 
 
 def update(changes: Iterable[tuple[M, Iterable[str]]]) -> None:
@@ -68,11 +73,19 @@ def analyze(*tables: type[models.Model]) -> None:
             cursor.execute(f"ANALYZE {table._meta.db_table}")  # noqa: SLF001
 
 
-def found_by(queryset: models.QuerySet[M, Any], field: str, values: Iterable[Any]) -> Iterator[Any]:
-    """What the query finds with one of many values in a field, however many there are."""
-    everything = list(dict.fromkeys(values))
-    for first in range(0, len(everything), KEYS_AT_A_TIME):
-        yield from queryset.filter(**{f"{field}__in": everything[first : first + KEYS_AT_A_TIME]})
+class AnyOf(models.Lookup):
+    """`column = ANY(array)`: one value for the query, where `IN` would make a hundred thousand of them."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        column, values = self.process_lhs(compiler, connection)
+        return f"{column} = ANY(%s)", (*values, list(dict.fromkeys(self.rhs)))
+
+
+def found_by(queryset: models.QuerySet[M, R], field: str, values: Iterable[Any]) -> models.QuerySet[M, R]:
+    """What the query finds with one of these values in a field, however many there are."""
+    return queryset.filter(AnyOf(models.F(field), list(values)))
 
 
 def lock_balances(customer_ids: Iterable[int]) -> None:

@@ -7,13 +7,14 @@ without a name is called by its account. A customer's currency never changes.
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from billing.episodes import open_silently
-from billing.imports import bulk, csvfile, identities
+from billing.imports import bulk, csvfile, entries, identities
 from billing.imports.csvfile import Column, CsvSource, Row, Sheet
+from billing.imports.entries import Entry
 from billing.imports.whole import ImportResult, Progress, Tally, all_or_nothing, unwatched
 from billing.keys import opening_key
 from billing.models import (
@@ -75,7 +76,7 @@ def import_customers(
     """
 
     def work(sheet: Sheet) -> Tally:
-        plan = _Plan(sheet, _known(sheet))
+        plan = _Plan(sheet, _known(sheet), identities.Plan(at))
         for row in progress(sheet.rows, "Reading customers"):
             plan.take(row)
         plan.identity_plan = identities.plan(sheet, plan.given_identities, at=at)
@@ -101,7 +102,7 @@ def _known(sheet: Sheet) -> Known:
         if "low_balance_threshold" in row.cells and (customer := customers.get(row.cells.get("account", "")))
     ]
     alerts: dict[int, list[BalanceAlert]] = defaultdict(list)
-    low_balance = BalanceAlert.objects.filter(kind=AlertKind.LOW_BALANCE).select_related("customer").order_by("pk")
+    low_balance = BalanceAlert.objects.filter(kind=AlertKind.LOW_BALANCE).order_by("pk")
     for alert in bulk.found_by(low_balance, "customer_id", with_threshold):
         alerts[alert.customer_id].append(alert)
     return Known(
@@ -122,22 +123,21 @@ class _Plan:
 
     sheet: Sheet
     known: Known
+    identity_plan: identities.Plan
     new: list[Customer] = field(default_factory=list)
     existing: list[Customer] = field(default_factory=list)
     changed: dict[str, set[str]] = field(default_factory=dict)
     new_partners: list[Partner] = field(default_factory=list)
-    new_alerts: list[BalanceAlert] = field(default_factory=list)
+    new_alerts: list[tuple[Customer, Decimal]] = field(default_factory=list)
     changed_alerts: list[BalanceAlert] = field(default_factory=list)
     openings: list[tuple[Customer, Decimal]] = field(default_factory=list)
     given_identities: list[identities.Given] = field(default_factory=list)
-    identity_plan: identities.Plan = field(default_factory=identities.Plan)
 
     def touched(self) -> list[Customer]:
         """The customers known before of whom anything changes."""
-        accounts = {account for account, names in self.changed.items() if names} | self.identity_plan.accounts
-        accounts |= {alert.customer.account for alert in [*self.new_alerts, *self.changed_alerts]}
-        accounts |= {customer.account for customer, _ in self.openings}
-        return [customer for customer in self.existing if customer.account in accounts]
+        ids = self.identity_plan.customer_ids | {alert.customer_id for alert in self.changed_alerts}
+        ids |= {customer.pk for customer, _ in [*self.new_alerts, *self.openings]}
+        return [customer for customer in self.existing if self.changed[customer.account] or customer.pk in ids]
 
     def take(self, row: Row) -> None:
         """Add what the row says, or note why it can't be."""
@@ -238,9 +238,7 @@ class _Plan:
             return
         found = active[0] if active else at_threshold or next(reversed(alerts), None)
         if found is None:
-            self.new_alerts.append(
-                BalanceAlert(customer=customer, kind=AlertKind.LOW_BALANCE.value, threshold=threshold)
-            )
+            self.new_alerts.append((customer, threshold))
         else:
             found.threshold, found.is_active = threshold, True
             self.changed_alerts.append(found)
@@ -286,28 +284,21 @@ def _write(plan: _Plan, touched: list[Customer], at: datetime) -> None:
     bulk.insert(plan.new)
     _learn_ids(plan.new, "account")
     bulk.update((customer, plan.changed[customer.account]) for customer in touched)
-    for alert in plan.new_alerts:
-        alert.customer = alert.customer
     bulk.update((alert, {"threshold", "is_active"}) for alert in plan.changed_alerts)
-    bulk.insert(plan.new_alerts)
+    bulk.insert_values(
+        BalanceAlert,
+        ["customer_id", "kind", "threshold", "is_active"],
+        ((customer.pk, AlertKind.LOW_BALANCE.value, threshold, True) for customer, threshold in plan.new_alerts),
+    )
     plan.identity_plan.write()
     if len(plan.new) > FEW:
         bulk.analyze(Customer, CustomerBalance, BalanceAlert)
-    bulk.insert([_opening(customer, amount, at) for customer, amount in plan.openings])
+    entries.post([_opening(customer, amount, at) for customer, amount in plan.openings])
     open_silently(customer.pk for customer in plan.new)
 
 
-def _opening(customer: Customer, amount: Decimal, at: datetime) -> LedgerEntry:
-    return LedgerEntry(
-        key=opening_key(customer.account),
-        customer=customer,
-        kind=EntryKind.OPENING.value,
-        amount=amount,
-        currency=customer.currency,
-        occurred_at=at,
-        booked_month=at.astimezone(UTC).date().replace(day=1),
-        description="Opening balance",
-    )
+def _opening(customer: Customer, amount: Decimal, at: datetime) -> Entry:
+    return Entry(opening_key(customer.account), customer, EntryKind.OPENING.value, amount, at, "Opening balance")
 
 
 def _learn_ids(rows: list[Any], name: str) -> None:

@@ -6,7 +6,7 @@ it counts there only before the name of a registered source. A number loses its 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -27,6 +27,12 @@ class Identity(NamedTuple):
     value: str
 
 
+class Added(NamedTuple):
+    customer: Customer
+    identity: Identity
+    valid_from: datetime | None
+
+
 @dataclass(slots=True)
 class Given:
     """The identities that a row gives to a customer: these and no others from now on."""
@@ -38,24 +44,23 @@ class Given:
 
 @dataclass
 class Plan:
-    """What is to be written, and for which customers."""
+    """What is to be written: the ids of identities that end and of those that are withdrawn, and the new ones."""
 
-    ended: list[CallIdentity] = field(default_factory=list)
-    withdrawn: list[CallIdentity] = field(default_factory=list)
-    added: list[CallIdentity] = field(default_factory=list)
-
-    @property
-    def accounts(self) -> set[str]:
-        """The accounts whose identities change."""
-        return {identity.customer.account for identity in [*self.ended, *self.withdrawn, *self.added]}
+    at: datetime
+    ended: list[int] = field(default_factory=list)
+    withdrawn: list[int] = field(default_factory=list)
+    added: list[Added] = field(default_factory=list)
+    customer_ids: set[int] = field(default_factory=set)  # of those who were known before and whose identities change
 
     def write(self) -> None:
         """What ends before what begins: a value may go from one customer to another."""
-        CallIdentity.objects.filter(pk__in=[identity.pk for identity in self.withdrawn]).delete()
-        bulk.update((identity, {"valid_to"}) for identity in self.ended)
-        for identity in self.added:
-            identity.customer = identity.customer  # again: a new one's id is known only now
-        bulk.insert(self.added)
+        bulk.found_by(CallIdentity.objects.all(), "pk", self.withdrawn).delete()
+        bulk.found_by(CallIdentity.objects.all(), "pk", self.ended).update(valid_to=self.at)
+        bulk.insert_values(
+            CallIdentity,
+            ["customer_id", "source_id", "kind", "value", "valid_from"],
+            ((customer.pk, *identity, valid_from) for customer, identity, valid_from in self.added),
+        )
 
 
 def parse(cell: str, sources: Mapping[str, int]) -> list[Identity]:
@@ -100,53 +105,60 @@ def plan(sheet: Sheet, given: list[Given], *, at: datetime) -> Plan:
     holds from the beginning, so that late records of earlier calls find their customer, unless its value has named
     somebody before: then from `at`.
     """
-    made = Plan()
-    customers = {each.customer.pk: each for each in given if each.customer.pk}
-    current: dict[int, set[Identity]] = {pk: set() for pk in customers}
-    still_valid = CallIdentity.objects.filter(Q(valid_to__isnull=True) | Q(valid_to__gt=at)).select_related("customer")
-    for identity in bulk.found_by(still_valid, "customer_id", customers):
-        if _key(identity) in customers[identity.customer_id].identities:
-            current[identity.customer_id].add(_key(identity))
-        elif identity.valid_from is not None and identity.valid_from >= at:
-            made.withdrawn.append(identity)
+    made = Plan(at)
+    customers = {each.customer.pk: set(each.identities) for each in given if each.customer.pk}
+    kept: dict[int, set[Identity]] = {pk: set() for pk in customers}
+    named_before: set[Identity] = set()
+    still_valid = CallIdentity.objects.filter(Q(valid_to__isnull=True) | Q(valid_to__gt=at))
+    for pk, customer_id, valid_from, *rest in bulk.found_by(
+        still_valid.values_list("pk", "customer_id", "valid_from", *Identity._fields), "customer_id", customers
+    ):
+        identity = Identity(*rest)
+        if identity in customers[customer_id]:
+            kept[customer_id].add(identity)
+            continue
+        made.customer_ids.add(customer_id)
+        if valid_from is not None and valid_from >= at:
+            made.withdrawn.append(pk)
         else:
-            identity.valid_to = at
-            made.ended.append(identity)
+            made.ended.append(pk)
+            named_before.add(identity)
 
     new = [
         (each, identity)
         for each in given
         for identity in each.identities
-        if identity not in current.get(each.customer.pk, ())
+        if identity not in kept.get(each.customer.pk, ())
     ]
-    gone = {identity.pk for identity in [*made.ended, *made.withdrawn]}
-    named_before, taken = _holders((identity for _, identity in new), gone, at)
-    named_before |= {_key(identity) for identity in made.ended}
+    before, taken = _holders({identity for _, identity in new}, {*made.ended, *made.withdrawn}, at)
+    named_before |= before
     first_given = _refuse_shared(sheet, given)
     for each, identity in new:
         if identity in taken and first_given[identity] is each:
-            other = taken[identity].account
-            sheet.refuse(each.row, f"call_identities “{_words(identity)}” names the customer “{other}” already.")
-        valid_from = at if identity in named_before else None
-        made.added.append(CallIdentity(customer=each.customer, valid_from=valid_from, **identity._asdict()))
+            words = f"call_identities “{_words(identity)}” names the customer “{taken[identity]}” already"
+            sheet.refuse(each.row, f"{words}.")
+        made.added.append(Added(each.customer, identity, at if identity in named_before else None))
+        if each.customer.pk:
+            made.customer_ids.add(each.customer.pk)
     return made
 
 
-def _holders(
-    identities: Iterable[Identity], gone: set[int], at: datetime
-) -> tuple[set[Identity], dict[Identity, Customer]]:
-    """Which of the identities have named somebody before `at`, and which name a customer at or after it."""
-    wanted = set(identities)
+def _holders(wanted: set[Identity], gone: set[int], at: datetime) -> tuple[set[Identity], dict[Identity, str]]:
+    """Which of the identities have named somebody before `at`, and whose account they name at `at` or later."""
     before: set[Identity] = set()
-    taken: dict[Identity, Customer] = {}
-    values = {identity.value for identity in wanted}
-    for held in bulk.found_by(CallIdentity.objects.select_related("customer"), "value", values):
-        if _key(held) not in wanted or held.pk in gone:
+    taken: dict[Identity, str] = {}
+    for pk, account, valid_to, *rest in bulk.found_by(
+        CallIdentity.objects.values_list("pk", "customer__account", "valid_to", *Identity._fields),
+        "value",
+        {identity.value for identity in wanted},
+    ):
+        identity = Identity(*rest)
+        if identity not in wanted or pk in gone:
             continue
-        if held.valid_to is None or held.valid_to > at:
-            taken[_key(held)] = held.customer
+        if valid_to is None or valid_to > at:
+            taken[identity] = account
         else:
-            before.add(_key(held))
+            before.add(identity)
     return before, taken
 
 
@@ -163,10 +175,6 @@ def _refuse_shared(sheet: Sheet, given: list[Given]) -> dict[Identity, Given]:
                     f" {first.row.line} already.",
                 )
     return first_given
-
-
-def _key(identity: CallIdentity) -> Identity:
-    return Identity(identity.source_id, identity.kind, identity.value)
 
 
 def _words(identity: Identity) -> str:

@@ -65,7 +65,8 @@ def _import(sheet: Sheet, progress: Progress) -> Tally:
         values = _values(sheet, row, customers)
         if row.is_bad:
             continue
-        item = known.get(values["reference"]) or _new_item(sheet, row, values)
+        reference = values["reference"]
+        item = known[reference] if reference in known else _new_item(sheet, row, values)
         changed = {name for name, value in values.items() if getattr(item, name) != value}
         if problem := _may_not_change(item, changed):
             sheet.refuse(row, problem)
@@ -73,7 +74,7 @@ def _import(sheet: Sheet, progress: Progress) -> Tally:
             setattr(item, name, values[name])
         if not row.is_bad and (problem := _may_not_be(item)):
             sheet.refuse(row, problem)
-        if item.pk is None:
+        if reference not in known:
             new.append(item)
         elif changed:
             changes.append((item, changed))

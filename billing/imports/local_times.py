@@ -63,6 +63,8 @@ def instants(
 
 def _readings(time: datetime, zone: tzinfo) -> tuple[datetime, ...]:
     """The instants that may be meant, the earlier one first."""
+    if time.tzinfo is UTC:
+        return (time,)
     if time.tzinfo is not None:
         return (time.astimezone(UTC),)
     first, second = time.replace(tzinfo=zone), time.replace(tzinfo=zone, fold=1)

@@ -41,14 +41,14 @@ def _import(sheet: Sheet, progress: Progress) -> Tally:
     changes: list[tuple[Partner, set[str]]] = []
     for row in progress(sheet.rows, "Reading partners"):
         values = sheet.values(row)
-        slug = values.pop("slug", None)
-        if slug is not None:
+        slug = values.pop("slug", "")
+        if slug:
             sheet.is_repeated(row, slug, f"The partner “{slug}”")
         if "rate_deck" in values:
             values["rate_deck_id"] = _deck_id(sheet, row, values.pop("rate_deck"), decks)
         if row.is_bad:
             continue
-        partner = known.get(slug) or _new_partner(slug, values, decks_by_id)
+        partner = known[slug] if slug in known else _new_partner(slug, values, decks_by_id)
         changed = {name for name, value in values.items() if getattr(partner, name) != value}
         for name in changed:
             setattr(partner, name, values[name])
@@ -60,7 +60,7 @@ def _import(sheet: Sheet, progress: Progress) -> Tally:
                 row, f"The rate deck “{deck.name}” is in {deck.currency}, the partner “{slug}” in {partner.currency}."
             )
             continue
-        if partner.pk is None:
+        if slug not in known:
             new.append(partner)
         else:
             changes.append((partner, changed))

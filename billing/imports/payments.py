@@ -7,11 +7,13 @@ Payments are posted whatever is halted, for closed customers too.
 """
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from billing.imports import bulk, csvfile
+from billing.imports import bulk, csvfile, entries
 from billing.imports.csvfile import Column, CsvSource, Sheet
+from billing.imports.entries import Entry
 from billing.imports.whole import ImportResult, Progress, Tally, all_or_nothing, unwatched
 from billing.keys import payment_key
 from billing.models import Customer, EntryKind, LedgerEntry
@@ -25,6 +27,15 @@ COLUMNS = {
 }
 DEFAULT_SOURCE = "file"
 EARLY = timedelta(days=1)
+
+
+class Posted(NamedTuple):
+    """What the ledger says of a payment."""
+
+    key: str
+    customer__account: str
+    amount: Decimal
+    occurred_at: datetime
 
 
 def import_payments(
@@ -55,10 +66,10 @@ def import_payments(
 def _import(sheet: Sheet, payment_source: str, at: datetime, progress: Progress) -> Tally:
     keys = [payment_key(payment_source, row.cells["reference"]) for row in sheet.rows if "reference" in row.cells]
     accounts = [row.cells["account"] for row in sheet.rows if "account" in row.cells]
-    entries = bulk.found_by(LedgerEntry.objects.select_related("customer"), "key", keys)
-    known = {entry.key: entry for entry in entries}
+    posted = bulk.found_by(LedgerEntry.objects.values_list(*Posted._fields), "key", keys)
+    known = {fields[0]: Posted(*fields) for fields in posted}
     customers = {customer.account: customer for customer in bulk.found_by(Customer.objects.all(), "account", accounts)}
-    new: list[LedgerEntry] = []
+    new: list[Entry] = []
     unchanged = 0
     for row in progress(sheet.rows, "Reading payments"):
         values = sheet.values(row)
@@ -75,18 +86,17 @@ def _import(sheet: Sheet, payment_source: str, at: datetime, progress: Progress)
         if received_at and received_at > at + EARLY:
             sheet.refuse(row, f"received_at “{row.cells['received_at']}” is more than a day ahead.")
             continue
-        entry = known.get(payment_key(payment_source, values["reference"]))
-        if entry is None:
-            new.append(_entry(payment_source, values, customer, received_at or at))
-        elif difference := _difference(entry, values, customer):
-            sheet.refuse(
-                row, f"The payment “{values['reference']}” was posted already, {difference}; a payment never changes."
-            )
+        key = payment_key(payment_source, values["reference"])
+        if key not in known:
+            kind = (EntryKind.PAYMENT if values["amount"] > 0 else EntryKind.REFUND).value
+            description = values.get("description", "")
+            new.append(Entry(key, customer, kind, values["amount"], received_at or at, description))
+        elif difference := _difference(known[key], values, customer):
+            sheet.refuse(row, f"The payment “{reference}” was posted already, {difference}; a payment never changes.")
         else:
             unchanged += 1
     if not sheet.errors:
-        bulk.lock_balances(entry.customer_id for entry in new)
-        bulk.insert(new)
+        entries.post(new)
     return Tally(created=len(new), unchanged=unchanged)
 
 
@@ -96,33 +106,19 @@ def _received_at(received: date | datetime | None, customer: Customer) -> dateti
     return csvfile.instant(received, midnight_in=ZoneInfo(customer.timezone), zone=UTC)
 
 
-def _entry(payment_source: str, values: dict[str, Any], customer: Customer, occurred_at: datetime) -> LedgerEntry:
-    amount = values["amount"]
-    return LedgerEntry(
-        key=payment_key(payment_source, values["reference"]),
-        customer=customer,
-        kind=(EntryKind.PAYMENT if amount > 0 else EntryKind.REFUND).value,
-        amount=amount,
-        currency=customer.currency,
-        occurred_at=occurred_at,
-        booked_month=occurred_at.astimezone(UTC).date().replace(day=1),
-        description=values.get("description", ""),
-    )
-
-
-def _difference(entry: LedgerEntry, values: dict[str, Any], customer: Customer) -> str | None:
+def _difference(posted: Posted, values: dict[str, Any], customer: Customer) -> str | None:
     """In what the known payment is not what the row says, as the end of a sentence; None: in nothing."""
-    if entry.customer_id != customer.pk:
-        return f"for the account “{entry.customer.account}”, not “{customer.account}”"
-    if entry.amount != values["amount"]:
-        return f"with the amount {csvfile.plain(entry.amount)} {entry.currency}, not {csvfile.plain(values['amount'])}"
-    if not _agree(values.get("received_at"), entry, customer):
-        return f"as received at {entry.occurred_at.isoformat()}, not {values['received_at'].isoformat()}"
+    if posted.customer__account != customer.account:
+        return f"for the account “{posted.customer__account}”, not “{customer.account}”"
+    if posted.amount != values["amount"]:
+        return f"with the amount {csvfile.plain(posted.amount)}, not {csvfile.plain(values['amount'])}"
+    if not _agree(values.get("received_at"), posted.occurred_at, customer):
+        return f"as received at {posted.occurred_at.isoformat()}, not {values['received_at'].isoformat()}"
     return None
 
 
-def _agree(received: date | datetime | None, entry: LedgerEntry, customer: Customer) -> bool:
-    """Whether the payment was posted with the time that the row gives; a date agrees with every time of that day."""
+def _agree(received: date | datetime | None, occurred_at: datetime, customer: Customer) -> bool:
+    """Whether a payment was posted with the time that the row gives; a date agrees with every time of that day."""
     if received is None or isinstance(received, datetime):
-        return received is None or entry.occurred_at == _received_at(received, customer)
-    return entry.occurred_at.astimezone(ZoneInfo(customer.timezone)).date() == received
+        return received is None or occurred_at == _received_at(received, customer)
+    return occurred_at.astimezone(ZoneInfo(customer.timezone)).date() == received

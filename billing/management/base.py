@@ -47,15 +47,13 @@ class IvyCommand(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(DONE) from None
         except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database does not answer: {first_line(error)}", returncode=FAILED) from error
+            raise self._failure(f"The database does not answer: {first_line(error)}", FAILED) from error
         except ProgrammingError as error:
             if getattr(error.__cause__, "sqlstate", None) != UNDEFINED_TABLE:
                 raise
-            raise CommandError(
-                "The database has no tables of Ivy yet: run migrate first.", returncode=FAILED
-            ) from error
+            raise self._failure("The database has no tables of Ivy yet: run migrate first.", FAILED) from error
         except KeyboardInterrupt:
-            raise CommandError("Interrupted; what was committed counts, run it again for the rest.") from None
+            raise self._failure("Interrupted; what was committed counts, run it again for the rest.", FAILED) from None
 
     def answer(self, options: Mapping[str, Any], result: Mapping[str, Any], sentences: str, status: int = DONE) -> None:
         """Print the result as JSON or as sentences, and leave with the exit status."""
@@ -83,9 +81,13 @@ class IvyCommand(BaseCommand):
 
     def refuse(self, sentence: str) -> NoReturn:
         """Bad usage or bad input: the sentence goes to stderr (and, as JSON, to stdout); the exit status is 2."""
+        raise self._failure(sentence, BAD_INPUT)
+
+    def _failure(self, sentence: str, status: int) -> CommandError:
+        """What to raise; programs have been told by then."""
         if self.wants_json:
             self.stdout.write(json.dumps({"error": sentence}, ensure_ascii=False))
-        raise CommandError(sentence, returncode=BAD_INPUT)
+        return CommandError(sentence, returncode=status)
 
     def person(self) -> str:
         """Who sits at the terminal."""

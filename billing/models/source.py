@@ -12,6 +12,10 @@ class SourceFormat(models.TextChoices):
 
     IVY = "ivy"
     ASTERISK = "asterisk"
+    ASTERISK_CUSTOM = "asterisk-custom", "Asterisk, custom columns"
+    FREESWITCH_CSV = "freeswitch-csv", "FreeSWITCH, CSV"
+    FREESWITCH_JSON = "freeswitch-json", "FreeSWITCH, JSON"
+    THREECX = "3cx", "3CX"
 
 
 class Source(models.Model):

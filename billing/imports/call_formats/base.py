@@ -73,7 +73,8 @@ class CallFormat(ABC):
     def read(self, stream: ByteStream) -> Iterator[Leg | Unparsable]:
         """Read the stream from front to back; headers and blank lines give nothing.
 
-        Raises NotThisFormat at the call, before the first leg.
+        Raises NotThisFormat at the call, before the first leg. What it returns is used in a thread of its own, and
+        knows nothing of the database.
         """
 
 

@@ -1,6 +1,9 @@
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from argparse import ArgumentTypeError
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,10 +13,21 @@ from tqdm import tqdm
 from billing import sources
 from billing.imports import calls
 from billing.imports.call_formats import FORMATS, NotThisFormat
-from billing.management.base import FAILED, IvyCommand
+from billing.imports.lines import readable
+from billing.imports.watching import SETTLED_SECONDS, FiledFile, FolderWatch, UnusableFolder
+from billing.management.base import DONE, FAILED, IvyCommand
 from billing.models import Source
 
 STDIN = "-"
+FILES_IN_AN_ANSWER = 1_000  # of a watch that may go on for years
+SECONDS_TO_STOP = 5.0
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 86_400:
+        raise ArgumentTypeError("must be a number of seconds, less than a day")
+    return seconds
 
 
 class Command(IvyCommand):
@@ -24,7 +38,21 @@ class Command(IvyCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("file", help="A file as the switch wrote it; - reads stdin.")
+        parser.add_argument("file", nargs="?", help="A file as the switch wrote it; - reads stdin.")
+        parser.add_argument(
+            "--watch",
+            metavar="FOLDER",
+            help="Take every finished file of the folder and move it to done/ or failed/ there, until stopped (SIGTERM,"
+            " Ctrl-C). A switch must not go on writing to a file that it left alone for --settled seconds.",
+        )
+        parser.add_argument("--once", action="store_true", help="With --watch: take what is finished now, and end.")
+        parser.add_argument(
+            "--settled",
+            type=_seconds,
+            default=SETTLED_SECONDS,
+            metavar="SECONDS",
+            help=f"With --watch: how long a file must not have changed (default {SETTLED_SECONDS:g}).",
+        )
         parser.add_argument("--source", required=True, metavar="S", help="Name of the switch that wrote the file.")
         parser.add_argument("--new-source", action="store_true", help="Register the source, with these settings:")
         parser.add_argument("--format", metavar="T", help=f"What its files look like: {', '.join(sorted(FORMATS))}.")
@@ -32,7 +60,17 @@ class Command(IvyCommand):
         parser.add_argument("--region", metavar="CC", help="Country whose dialling rules its numbers follow: GB.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if bool(options["file"]) == bool(options["watch"]):
+            self.refuse("Name a file, or a folder with --watch.")
+        if options["once"] and not options["watch"]:
+            self.refuse("--once goes with --watch.")
         source = self.source(options)
+        if options["watch"]:
+            self.watch(source, options)
+        else:
+            self.take_in(source, options)
+
+    def take_in(self, source: Source, options: dict[str, Any]) -> None:
         name = "standard input" if options["file"] == STDIN else options["file"]
         with self.opened(options["file"]) as (stream, size), self.progress(options, size) as bar:
             try:
@@ -48,6 +86,36 @@ class Command(IvyCommand):
                 sentence = f"Reading {name} stopped: {error.strerror}. What was read is in; import it again to go on."
                 raise CommandError(sentence, returncode=FAILED) from error
         self.answer(options, result.as_json(), in_words(result, name))
+
+    def watch(self, source: Source, options: dict[str, Any]) -> None:
+        files: deque[FiledFile] = deque(maxlen=FILES_IN_AN_ANSWER)
+        total = calls.CallImport()
+        failed = 0
+
+        def tell(file: FiledFile) -> None:
+            nonlocal failed
+            files.append(file)
+            total.add(file.result)
+            failed += not file.is_done
+            if not options["json"]:
+                self.stdout.write(filed_in_words(file))
+                self.stdout.flush()
+
+        with stop_signals() as is_stopping:
+            try:
+                folder = FolderWatch(
+                    Path(options["watch"]), settled_seconds=options["settled"], is_stopping=is_stopping
+                )
+            except UnusableFolder as error:
+                self.refuse(str(error))
+            if options["new_source"]:
+                source = sources.register(
+                    source.name, format=source.format, timezone=source.timezone, region=source.region
+                )
+            with suppress(PatienceIsOver):
+                folder.run(source, on_filed=tell, once=options["once"])
+        answer = {"files": [file.as_json() for file in files], **total.as_json()}
+        self.answer(options, answer, "", status=FAILED if options["once"] and failed else DONE)
 
     def source(self, options: dict[str, Any]) -> Source:
         """The source that is named, unsaved if it is new; refused if that makes no sense."""
@@ -77,6 +145,46 @@ class Command(IvyCommand):
     def progress(self, options: dict[str, Any], size: int | None) -> Any:
         """A bar that fills by bytes, for a person."""
         return tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=not self.is_for_a_person(options))
+
+
+class PatienceIsOver(BaseException):
+    """What goes on although somebody asked to stop is broken off; whatever is half done is rolled back."""
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Tells whether SIGTERM or Ctrl-C has come. A second one is not held back any more.
+
+    Raises PatienceIsOver when it has not stopped after five seconds, as when a database hangs.
+    """
+    is_asked = False
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
+
+    def stop(*_: object) -> None:
+        nonlocal is_asked
+        is_asked = True
+        signal.signal(signal.SIGTERM, before[signal.SIGTERM])
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_STOP)
+
+    def break_off(*_: object) -> None:
+        raise PatienceIsOver
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGALRM, break_off)
+    try:
+        yield lambda: is_asked
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def filed_in_words(file: FiledFile) -> str:
+    if file.is_done:
+        return f"{in_words(file.result, file.name)}\nFiled as {readable(str(file.filed_as))}."
+    return f"{file.name} failed. {file.reason} Filed as {readable(str(file.filed_as))}."
 
 
 def in_words(result: calls.CallImport, name: str) -> str:
