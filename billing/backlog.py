@@ -27,7 +27,7 @@ def backlog(*, at: datetime) -> Backlog:
         cursor.execute(
             """
             SELECT
-                (SELECT coalesce(sum(b.call_count), 0) - coalesce(sum(done.calls), 0)
+                (SELECT (coalesce(sum(b.call_count), 0) - coalesce(sum(done.calls), 0))::bigint
                  FROM billing_arrivalbatch b
                  LEFT JOIN LATERAL (
                      SELECT sum(p.outcome_count) AS calls FROM billing_batchprogress p WHERE p.batch_id = b.id

@@ -39,7 +39,7 @@ def run_in_words(run: BillingRun) -> str:
     """The outcome of a run in a few sentences."""
     charged = amounts(runs.amounts(run)) or "nothing"
     lines = [
-        f"Run {run.pk}: {run.get_state_display()}{f' ({run.ended_because})' if run.ended_because else ''}.",
+        f"Run {run.pk}: {run.get_state_display().lower()}{f' ({run.ended_because})' if run.ended_because else ''}.",
         f"Charged {charged}: {run.calls_billed} calls, {run.item_charges} recurring, {run.one_off_charges} one-off.",
         f"{run.calls_free} calls were free, {run.calls_quarantined} went to quarantine.",
         f"{run.episodes_opened} episodes opened, {run.episodes_closed} closed.",

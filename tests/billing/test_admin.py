@@ -40,7 +40,7 @@ Submit = Callable[..., Page]
 
 pytestmark = pytest.mark.django_db
 
-WITHOUT_A_PAGE = {"deckslice", "deckrange", "batchprogress", "customertojudge"}
+WITHOUT_A_PAGE = {"deckslice", "deckrange", "batchprogress", "customertojudge", "mendedcause"}
 MOST_QUERIES = 14
 NEXT_YEAR = timezone.now() + timedelta(days=365)
 
