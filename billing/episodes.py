@@ -37,7 +37,7 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
                 """
                 SELECT j.customer_id FROM billing_customertojudge j JOIN billing_customerbalance b USING (customer_id)
                 WHERE j.customer_id > %(after)s AND (%(only)s::bigint[] IS NULL OR j.customer_id = ANY(%(only)s))
-                ORDER BY j.customer_id LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED
+                ORDER BY j.customer_id LIMIT %(limit)s FOR UPDATE OF j, b SKIP LOCKED
                 """,
                 {"after": after, "limit": CUSTOMERS_AT_A_TIME, "only": only},
             )

@@ -20,7 +20,10 @@ CREATE FUNCTION billing_follow_customer() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE billing_balancealert SET threshold = -NEW.credit_limit
         WHERE customer_id = NEW.id AND kind = 'exhausted' AND threshold <> -NEW.credit_limit;
-    INSERT INTO billing_customertojudge (customer_id) VALUES (NEW.id) ON CONFLICT (customer_id) DO NOTHING;
+    -- DO UPDATE, so that the note is locked until the change is committed: judging skips it, and never takes it away
+    -- having seen the customer as it was.
+    INSERT INTO billing_customertojudge (customer_id) VALUES (NEW.id)
+        ON CONFLICT (customer_id) DO UPDATE SET since = now();
     IF NEW.status = 'closed' AND OLD.status <> 'closed' THEN
         UPDATE billing_billingitem
             SET ends_on = greatest(starts_on, (NEW.closed_at AT TIME ZONE NEW.timezone)::date)
@@ -60,7 +63,8 @@ DROP FUNCTION billing_equip_customer();
 ALERTS = """
 CREATE FUNCTION billing_note_alert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO billing_customertojudge (customer_id) VALUES (NEW.customer_id) ON CONFLICT (customer_id) DO NOTHING;
+    INSERT INTO billing_customertojudge (customer_id) VALUES (NEW.customer_id)
+        ON CONFLICT (customer_id) DO UPDATE SET since = now();
     RETURN NULL;
 END
 $$;
