@@ -159,6 +159,7 @@ def _episodes_to_open(
                 "unsettled": list(unsettled),
                 "at": at,
                 "partner": partner.pk if partner else None,
+                "open_batches": episodes.open_batches(),
             },
         )
         return int(cursor.fetchone()[0])
