@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "ivy.apps.IvyConfig",  # before django_q, whose `qcluster` command it extends
     "ivy.accounts.apps.AccountsConfig",
     "billing.apps.BillingConfig",
+    "notifications.apps.NotificationsConfig",
     "unfold",  # before the admin, whose templates it replaces
     "unfold.contrib.filters",
     "unfold.contrib.forms",

@@ -1,6 +1,6 @@
 """The nouns, one file each, in the order in which money meets them."""
 
-from billing.models.alert import AlertKind, BalanceAlert, Episode
+from billing.models.alert import AlertKind, AlertRecipient, AlertTerms, BalanceAlert, Episode, PartnerAlert
 from billing.models.arrival import ArrivalBatch, BatchKind, BatchProgress, Delivery, UnparsableLine
 from billing.models.call import (
     CallRecord,
@@ -25,6 +25,8 @@ from billing.periods import Interval, Proration, Timing
 __all__ = [
     "CHARGE_KINDS",
     "AlertKind",
+    "AlertRecipient",
+    "AlertTerms",
     "ArrivalBatch",
     "BalanceAlert",
     "BatchKind",
@@ -56,6 +58,7 @@ __all__ = [
     "LedgerEntry",
     "MendedCause",
     "Partner",
+    "PartnerAlert",
     "Process",
     "ProcessSwitch",
     "Proration",

@@ -1,6 +1,6 @@
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 
 from billing.models.fields import MoneyField
 
@@ -10,19 +10,44 @@ class AlertKind(models.TextChoices):
     EXHAUSTED = "exhausted"
 
 
-class BalanceAlert(models.Model):
-    """A threshold of a customer. `exhausted` is built in, at minus the credit limit."""
+class AlertTerms(models.Model):
+    """What is agreed about telling a customer of a fall below a threshold, besides the threshold itself."""
+
+    rearm_margin = MoneyField(
+        null=True, blank=True, help_text="Empty: the larger of 5 % of the threshold and one unit of the currency."
+    )
+    remind_every_days = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Empty: no reminders. While the balance stays below the threshold."
+    )
+    remind_at_most = models.PositiveSmallIntegerField(default=3, db_default=3, help_text="Reminders of one fall.")
+    tells_restored = models.BooleanField(
+        default=False, db_default=False, help_text="Mail once more when the balance has recovered."
+    )
+
+    class Meta:
+        abstract = True
+
+
+class BalanceAlert(AlertTerms):
+    """A threshold of a customer. `exhausted` is built in, at minus the credit limit.
+
+    Mails go to its recipients; where it has none, to the customer's own address.
+    """
 
     customer = models.ForeignKey("billing.Customer", on_delete=models.CASCADE, related_name="alerts")
     kind = models.CharField(max_length=12, choices=AlertKind, default=AlertKind.LOW_BALANCE)
     threshold = MoneyField()
-    rearm_margin = MoneyField(
-        null=True, blank=True, help_text="Empty: the larger of 5 % of the threshold and one unit of the currency."
-    )
     is_active = models.BooleanField(default=True)
 
     class Meta:
+        indexes = [
+            models.Index(F("id"), condition=Q(remind_every_days__isnull=False), name="alerts_with_reminders"),
+        ]
         constraints = [
+            models.CheckConstraint(
+                condition=Q(remind_every_days__isnull=True) | Q(remind_every_days__gte=1),
+                name="reminders_are_days_apart",
+            ),
             models.UniqueConstraint(
                 F("customer"), condition=Q(kind="exhausted"), name="one_exhausted_alert_per_customer"
             ),
@@ -41,11 +66,40 @@ class BalanceAlert(models.Model):
         return f"{self.kind} at {self.threshold}"
 
 
+class AlertRecipient(models.Model):
+    """An address that an alert's mails go to, in place of the customer's own."""
+
+    alert = models.ForeignKey(BalanceAlert, on_delete=models.CASCADE, related_name="recipients")
+    email = models.EmailField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(F("alert"), Lower("email"), name="one_recipient_once_an_alert")]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class PartnerAlert(AlertTerms):
+    """The alert that new customers of a partner get who come without one, where they have the partner's currency."""
+
+    partner = models.ForeignKey("billing.Partner", on_delete=models.CASCADE, related_name="default_alerts")
+    threshold = MoneyField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["partner", "threshold"], name="one_default_alert_a_threshold"),
+        ]
+
+    def __str__(self) -> str:
+        return f"alert at {self.threshold}"
+
+
 class Episode(models.Model):
     """One fall below one alert's threshold: opened when balance < threshold, closed when it has recovered.
 
-    `told_at` is set by whoever told the customer; an episode that somebody was told of closes later (see
-    `billing.episodes`). A silent one is never told: the customer came into Ivy below the threshold.
+    Two columns belong to whoever tells customers: `taken_up_at`, when it settled who is to be mailed, and `told_at`,
+    when the first mail of it went out; an episode that somebody was told of closes later (see `billing.episodes`). A
+    silent one is never told: the customer came into Ivy below the threshold.
     """
 
     alert = models.ForeignKey(BalanceAlert, on_delete=models.PROTECT, related_name="episodes")
@@ -54,6 +108,7 @@ class Episode(models.Model):
     opened_threshold = MoneyField()
     opened_balance = MoneyField()
     is_silent = models.BooleanField(default=False)
+    taken_up_at = models.DateTimeField(null=True)
     told_at = models.DateTimeField(null=True)
     recovered_at = models.DateTimeField(null=True, help_text="At or above the threshold since.")
     closed_at = models.DateTimeField(null=True)
@@ -71,7 +126,13 @@ class Episode(models.Model):
                 F("recovered_at"),
                 condition=Q(closed_at__isnull=True, recovered_at__isnull=False),
                 name="recovering_episodes",
-            )
+            ),
+            models.Index(
+                F("id"),
+                condition=Q(closed_at__isnull=True, taken_up_at__isnull=True, is_silent=False),
+                name="episodes_to_take_up",
+            ),
+            models.Index(F("closed_at"), condition=Q(told_at__isnull=False), name="told_episodes_by_closing"),
         ]
 
     def __str__(self) -> str:
