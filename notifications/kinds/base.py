@@ -1,4 +1,4 @@
-"""What a kind of mail is: its key, whom it goes to, when it is still true, and its subject.
+"""What a kind of mail is: its key, whom it goes to, when it is still true, and what it says.
 
 A new kind is one file beside this one, two templates (`templates/mail/<name>.txt` and `.html`) and a line in
 `notifications.kinds`.
@@ -14,6 +14,8 @@ from typing import ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+
+from notifications.facts import Facts
 
 # What a header can't hold. Line breaks would begin a header of their own.
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -35,13 +37,19 @@ class Fall:
 
 
 class Kind:
-    """A kind of mail. `name` stands in the log and is the name of its templates."""
+    """A kind of mail. `name` stands in the log and is the name of its templates.
+
+    What it says: `subject`, `lead` (one sentence, also what a mailbox shows beside the subject) and `rows`, the facts
+    in a small table; the headline, what to do and the rest are its templates'.
+    """
 
     name: ClassVar[str]
     # Sent only while the episode is open and the balance below its threshold, checked again at the point of no return.
     needs_the_fall: ClassVar[bool] = True
     # Whether the episode counts as told of, once such a mail went out.
     tells: ClassVar[bool] = False
+    # Whether it says how to be spared of it. What a contract needs to be told is no mailing list.
+    can_be_declined: ClassVar[bool] = False
 
     def key(self, fall: Fall, recipient: str, *, reminder_number: int = 0) -> str:
         """What makes the mail one of its kind: parts that never change, and nothing of the moment of sending."""
@@ -51,6 +59,16 @@ class Kind:
     def recipients(self, fall: Fall) -> list[str]:
         """The alert's recipients; where it has none, the customer. An empty string stands for: nobody is known."""
         return clean(fall.recipients) or clean([fall.email]) or [""]
+
+    def subject(self, facts: Facts) -> str:
+        raise NotImplementedError
+
+    def lead(self, facts: Facts) -> str:
+        raise NotImplementedError
+
+    def rows(self, facts: Facts) -> list[tuple[str, str]]:
+        """Label and value, the account last; rows without a value are left out."""
+        return [("Account", facts.account), ("Customer", facts.customer)]
 
 
 def clean(addresses: Iterable[str]) -> list[str]:

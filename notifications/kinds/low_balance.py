@@ -1,3 +1,4 @@
+from notifications.facts import Facts
 from notifications.kinds.base import Kind
 
 
@@ -6,3 +7,17 @@ class LowBalance(Kind):
 
     name = "low_balance"
     tells = True
+
+    def subject(self, facts: Facts) -> str:
+        return f"Low balance: {facts.balance} on account {facts.account}"
+
+    def lead(self, facts: Facts) -> str:
+        return f"Your balance has fallen below {facts.threshold}."
+
+    def rows(self, facts: Facts) -> list[tuple[str, str]]:
+        return [
+            ("Alert set at", facts.threshold),
+            ("Below it since", facts.fell_at),
+            ("Credit limit", facts.credit_limit),
+            *super().rows(facts),
+        ]

@@ -1,3 +1,4 @@
+from notifications.facts import Facts
 from notifications.kinds.base import Kind
 
 
@@ -6,3 +7,19 @@ class Restored(Kind):
 
     name = "restored"
     needs_the_fall = False
+    can_be_declined = True
+
+    def subject(self, facts: Facts) -> str:
+        return f"Balance restored: {facts.balance} on account {facts.account}"
+
+    def lead(self, facts: Facts) -> str:
+        return "Your balance has recovered. Thank you."
+
+    def rows(self, facts: Facts) -> list[tuple[str, str]]:
+        return [
+            ("Recovered", facts.recovered_at),
+            ("Was low since", facts.fell_at),
+            ("Alert set at", facts.threshold),
+            ("Credit limit", facts.credit_limit),
+            *super().rows(facts),
+        ]

@@ -1,0 +1,133 @@
+"""What can be told about the matter of a mail at this moment, written as the customer reads it. Two queries a mail."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from django.db import connection
+
+from notifications import formats
+from notifications.formats import set_apart
+from notifications.models import NotificationLog
+
+PACE_DAYS = 14
+PACE_ENTRIES = 5_000
+FARTHEST_DAYS = 90
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Amounts and times are written in the money format of the partner's language and in the customer's time zone.
+
+    Empty is what there is nothing to say of: the fall, of a mail about none; the credit limit where none was given;
+    the outlook where there is no pace, or one at which the balance lasts for months.
+    """
+
+    partner: str
+    ask: str
+    """The address that answers questions."""
+    account: str
+    customer: str
+    balance: str
+    as_of: str
+    credit_limit: str
+    threshold: str
+    fell_at: str
+    days_below: int
+    recovered_at: str
+    outlook: str
+    reminder_number: int
+    errant_subject: str
+    errant_at: str
+
+
+def facts_of(log: NotificationLog, *, at: datetime) -> Facts:
+    """Tell how things are at this moment, the database's own.
+
+    The log comes with its customer (and balance), partner, alert, episode, and the errant mail's content, if any.
+    """
+    customer, partner, alert, episode = log.customer, log.partner, log.alert, log.episode
+    locale = formats.locale_of(partner.language)
+    zone = ZoneInfo(customer.timezone)
+    balance = customer.balance_row.balance
+
+    def moment(when: datetime | None) -> str:
+        return formats.moment(when.astimezone(zone), locale) if when else ""
+
+    money = partial(formats.money, currency=customer.currency, locale=locale)
+    errant_content = getattr(log.errant, "content", None)
+    return Facts(
+        partner=set_apart(partner.name),
+        ask=partner.reply_to or partner.sender,
+        account=customer.account,
+        customer=set_apart(customer.name),
+        balance=formats.money_left(balance, customer.currency, locale),
+        as_of=moment(at),
+        credit_limit=money(customer.credit_limit) if customer.credit_limit else "",
+        threshold=money(alert.threshold) if alert else "",
+        fell_at=moment(episode.opened_at if episode else None),
+        days_below=(at.astimezone(zone).date() - episode.opened_at.astimezone(zone).date()).days if episode else 0,
+        recovered_at=moment((episode.recovered_at or episode.closed_at) if episode else None),
+        outlook=_outlook(log, at=at),
+        reminder_number=log.reminder_number,
+        errant_subject=set_apart(errant_content.subject) if errant_content else "",
+        errant_at=moment(log.errant.sent_at if log.errant else None),
+    )
+
+
+def _outlook(log: NotificationLog, *, at: datetime) -> str:
+    """How long the balance lasts at the recent pace: to zero or, once it is below, to the credit limit."""
+    customer = log.customer
+    balance, limit = customer.balance_row.balance, customer.credit_limit
+    locale = formats.locale_of(log.partner.language)
+    left, end = (balance, "zero") if balance > 0 else (balance + limit, "your credit limit")
+    if left <= 0:
+        return ""
+    pace = charged_a_day(customer.pk, at=at)
+    written = formats.about(pace, customer.currency, locale)
+    if pace * FARTHEST_DAYS <= left or written == formats.about(Decimal(0), customer.currency, locale):
+        return ""
+    days = int(left / pace)
+    when = "less than a day" if days < 1 else "about a day" if days == 1 else f"about {days} days"
+    return f"At its recent pace of about {written} a day, it will reach {end} in {when}."
+
+
+def charged_a_day(customer_id: int, *, at: datetime) -> Decimal:
+    """What the customer is charged a day just now, positive: its calls of two weeks, and its recurring items.
+
+    A recurring charge counts, spread over its period, until the next one of its kind is due: a month's fee posted
+    yesterday is not what a day costs. One-off items are no pace, and what was reversed was not charged. Of a customer
+    who began lately its own days count. Reads at most PACE_ENTRIES rows, the customer's last by index; who has more in
+    two weeks is judged by the time that those took.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH latest AS MATERIALIZED (
+                SELECT key, kind, amount, occurred_at, posted_at, reverses, period_end - period_start AS period_days
+                FROM billing_ledgerentry WHERE customer_id = %(customer)s ORDER BY id DESC LIMIT %(limit)s
+            ), charge AS MATERIALIZED (
+                SELECT * FROM latest l
+                WHERE kind IN ('call', 'recurring') AND occurred_at <= %(at)s
+                  AND NOT EXISTS (SELECT FROM latest r WHERE r.reverses = l.key)
+            ), begin AS (
+                SELECT greatest(
+                    %(at)s::timestamptz - make_interval(days => %(days)s),
+                    CASE WHEN (SELECT count(*) FROM latest) < %(limit)s
+                        THEN (SELECT min(occurred_at) FROM charge) ELSE (SELECT min(posted_at) FROM latest) END
+                ) AS at
+            )
+            SELECT begin.at,
+                (SELECT coalesce(sum(-amount), 0) FROM charge WHERE kind = 'call' AND occurred_at >= begin.at),
+                (SELECT coalesce(sum(-amount / period_days), 0) FROM charge
+                 WHERE kind = 'recurring' AND period_days > 0
+                   AND occurred_at > %(at)s::timestamptz - make_interval(days => period_days))
+            FROM begin
+            """,
+            {"customer": customer_id, "at": at, "days": PACE_DAYS, "limit": PACE_ENTRIES},
+        )
+        begin, calls, recurring = cursor.fetchone()
+    days = max(at - begin, timedelta(days=1)) / timedelta(days=1)
+    return calls / Decimal(days) + recurring

@@ -1,0 +1,88 @@
+"""How mails write amounts, times and names: money as the partner's language does, dates in English words."""
+
+import copy
+import re
+import unicodedata
+from datetime import datetime
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from functools import cache
+
+from babel import Locale
+from babel.core import UnknownLocaleError
+from babel.dates import format_date, format_time
+from babel.numbers import NumberPattern
+
+from billing.periods import currency_digits
+
+ENGLISH = Locale("en")
+# Plain English, from no country in particular, has the day before the month and 24 hours.
+ENGLISH_DATES = Locale("en", "GB")
+
+# What turns the direction of the text around it.
+TURNING = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
+RIGHT_TO_LEFT = {"R", "AL", "AN"}
+
+
+@cache
+def locale_of(language: str) -> Locale:
+    """The locale of a language tag such as `de`, `pt-BR` or `en_GB`; English for what is none."""
+    try:
+        return Locale.parse(language.strip().replace("-", "_"))
+    except (ValueError, TypeError, UnknownLocaleError):
+        return ENGLISH
+
+
+def money(amount: Decimal, currency: str, locale: Locale) -> str:
+    """All decimals of the amount, at least those of the currency: `£1,234.50`, `1.234,50 €`, `¥1,200`."""
+    exponent = amount.normalize().as_tuple().exponent
+    return _written(
+        amount, currency, locale, max(currency_digits(currency), -exponent if isinstance(exponent, int) else 0)
+    )
+
+
+def money_left(amount: Decimal, currency: str, locale: Locale) -> str:
+    """To the currency's own decimals, and never more than there is: 9.9987 is below 10.00 in writing, too."""
+    digits = currency_digits(currency)
+    return _written(amount.quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR), currency, locale, digits)
+
+
+def about(amount: Decimal, currency: str, locale: Locale) -> str:
+    """Rounded to the currency's own decimals."""
+    digits = currency_digits(currency)
+    return _written(amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP), currency, locale, digits)
+
+
+def _written(amount: Decimal, currency: str, locale: Locale, digits: int) -> str:
+    # Not `format_currency`: it goes by the decimals of daily use, where the law and our prices go by ISO 4217.
+    pattern: NumberPattern = copy.copy(locale.currency_formats["standard"])
+    pattern.frac_prec = (digits, digits)
+    return pattern.apply(amount, locale, currency=currency, currency_digits=False)
+
+
+def moment(at: datetime, locale: Locale) -> str:
+    """Day, minute and zone of a time that is in the customer's zone: `2 March 2026, 10:30 CET`."""
+    name = at.tzname() or ""
+    zone = name if name[:1].isalpha() else f"UTC{at:%z}"  # many zones have no letters: UTC+0545
+    return f"{day(at, locale)}, {format_time(at, 'short', tzinfo=at.tzinfo, locale=_dates(locale))} {zone}"
+
+
+def day(at: datetime, locale: Locale) -> str:
+    """The day of a time that is in the customer's zone: `2 March 2026`."""
+    return format_date(at.date(), "long", locale=_dates(locale))
+
+
+def _dates(locale: Locale) -> Locale:
+    """The words around are English; how an English-speaking country writes dates is kept."""
+    return locale if locale.language == "en" and locale.territory else ENGLISH_DATES
+
+
+def straight(name: str) -> str:
+    """The name without marks that would turn what stands after it."""
+    return TURNING.sub("", name)
+
+
+def set_apart(name: str) -> str:
+    """The same within a sentence: one written from right to left keeps its direction to itself."""
+    name = straight(name)
+    turns = any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in name)
+    return f"\u2068{name}\u2069" if turns else name
