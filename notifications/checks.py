@@ -64,7 +64,7 @@ def _mail_server() -> str:
         return ""
     said = f"{last.code} {last.words}" if last.code else last.words
     return (
-        f"The mail server {last.server} takes nothing ({last.phase}: {said}); {waiting} mails wait and are tried again."
+        f"The mail server {last.server} takes nothing ({last.phase}: {said}); {waiting} mails wait, to be tried again."
     )
 
 

@@ -221,6 +221,7 @@ class MailServer:
         phase = Phase.CONNECT
         with self._failures(lambda: phase):
             sock = socket.create_connection((settings.host, settings.port), timeout=deadline.remaining())
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else short commands wait 40 ms for each other
             if settings.uses_tls:
                 sock = ssl.create_default_context().wrap_socket(sock, server_hostname=settings.host)
             connection = _Connection(local_hostname=_own_name())
