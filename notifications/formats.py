@@ -20,6 +20,8 @@ ENGLISH_DATES = Locale("en", "GB")
 
 # What turns the direction of the text around it.
 TURNING = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
+# CLDR keeps symbols that are letters off the digits, CHF 5.00; babel does not.
+LETTER_BY_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 RIGHT_TO_LEFT = {"R", "AL", "AN"}
 
 
@@ -56,7 +58,8 @@ def _written(amount: Decimal, currency: str, locale: Locale, digits: int) -> str
     # Not `format_currency`: it goes by the decimals of daily use, where the law and our prices go by ISO 4217.
     pattern: NumberPattern = copy.copy(locale.currency_formats["standard"])
     pattern.frac_prec = (digits, digits)
-    return _apart(pattern.apply(amount, locale, currency=currency, currency_digits=False))
+    text: str = pattern.apply(amount, locale, currency=currency, currency_digits=False)
+    return _apart(LETTER_BY_DIGIT.sub("\N{NO-BREAK SPACE}", text))
 
 
 def moment(at: datetime, locale: Locale) -> str:

@@ -39,7 +39,7 @@ class Fall:
 class Kind:
     """A kind of mail. `name` stands in the log and is the name of its templates.
 
-    What it says: `subject`; `lead`, a sentence or two, which mailboxes show beside the subject; and `rows`, the facts in
+    What it says: `subject`; `lead`, a sentence or two that mailboxes show beside the subject; and `rows`, the facts in
     a small table. The headline, what to do and the rest are its templates'.
     """
 
