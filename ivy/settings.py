@@ -166,6 +166,7 @@ EMAIL_FILE_PATH: str = _email.get("EMAIL_FILE_PATH", "")
 ANYMAIL: dict[str, str] = _email.get("ANYMAIL", {})
 JOURNAL = _journal
 MAIL_SECONDS = 30.0  # for one mail, from connecting to the server's answer
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = f"Ivy <ivy@{ALLOWED_HOSTS[0].lstrip('.') if ALLOWED_HOSTS else 'localhost'}>"
 EMAIL_TIMEOUT = 10  # seconds; without it Django waits for ever
 
 # Who is who ----------------------------------------------------------------------------------------------------------
