@@ -32,6 +32,8 @@ from tests.factories import (
     make_alert,
     make_call,
     make_customer,
+    make_entry,
+    make_episode,
     make_item,
     make_partner,
     make_quarantined_call,
