@@ -56,7 +56,7 @@ def clear_alarm(key: str) -> bool:
 
 
 def look() -> None:
-    """Look at everything, raise and clear, and mail what staff were not mailed yet. May be repeated, or done at once."""
+    """Look at everything, raise and clear, and mail what staff were not mailed yet. May be repeated."""
     for check in checks():
         if check.is_well:
             clear_alarm(check.key)
