@@ -31,6 +31,7 @@ class DefaultAlertInline(BillingInline):
 
     model = PartnerAlert
     fields = ("threshold", *TERMS)
+    verbose_name = "default alert"
     verbose_name_plural = "default alerts of new customers, in the partner's currency"
     ordering = ("threshold",)
 
@@ -46,6 +47,7 @@ class RecipientInline(BillingInline):
     model = AlertRecipient
     form = RecipientForm
     fields = ("email",)
+    verbose_name = "recipient"
     verbose_name_plural = "recipients (none: the customer's own address)"
     ordering = ("email",)
 
