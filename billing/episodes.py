@@ -11,7 +11,7 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
-from billing.models import ArrivalBatch
+from billing.models import ArrivalBatch, Episode
 
 SETTLE_DAYS = 7
 CUSTOMERS_AT_A_TIME = 20_000
@@ -74,6 +74,25 @@ def judge_settling(*, at: datetime) -> int:
             [at, SETTLE_DAYS],
         )
         return cursor.rowcount
+
+
+def close_recovered(episode_id: int) -> bool:
+    """Close an episode that nobody was told of if its balance has recovered by now; whether it is closed.
+
+    For whoever finds so just before telling the customer, in the transaction that gives that up. May be repeated.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM billing_episode WHERE id = %s FOR UPDATE", [episode_id])
+        cursor.execute(
+            """
+            UPDATE billing_episode e SET closed_at = statement_timestamp(), closed_balance = b.balance
+            FROM billing_balancealert a JOIN billing_customerbalance b USING (customer_id)
+            WHERE e.id = %s AND a.id = e.alert_id AND e.closed_at IS NULL AND e.told_at IS NULL
+              AND b.balance >= a.threshold
+            """,
+            [episode_id],
+        )
+        return Episode.objects.filter(pk=episode_id, closed_at__isnull=False).exists()
 
 
 def open_silently(customer_ids: Iterable[int]) -> int:

@@ -6,14 +6,10 @@ goes by the database's clock.
 """
 
 import json
-import os
-import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -30,6 +26,7 @@ from billing.models import (
     RunState,
     WorkerState,
 )
+from billing.processes import ProcessId, this_process
 
 DEAD_AFTER = timedelta(seconds=10)
 
@@ -134,7 +131,7 @@ def bury_the_dead(run: BillingRun) -> int:
     """
     buried = 0
     for worker in run.workers.filter(state=WorkerState.RUNNING).annotate(silent=Now() - F("heartbeat_at")):
-        is_gone = worker.host == _host() and _process_started(worker.pid) != worker.process_started
+        is_gone = ProcessId(worker.host, worker.pid, worker.process_started).is_gone()
         if not is_gone and worker.silent < DEAD_AFTER:
             continue
         with transaction.atomic(durable=True):
@@ -212,9 +209,8 @@ def _append(run: BillingRun, column: str, note: dict[str, Any]) -> None:
 
 
 def _sign_up(run: BillingRun) -> BillingWorker:
-    return BillingWorker.objects.create(
-        run=run, host=_host(), pid=os.getpid(), process_started=_process_started(os.getpid())
-    )
+    me = this_process()
+    return BillingWorker.objects.create(run=run, host=me.host, pid=me.pid, process_started=me.started)
 
 
 def give_up_if_abandoned(run: BillingRun, *, because: str = "every process that worked on it was gone") -> bool:
@@ -225,27 +221,3 @@ def give_up_if_abandoned(run: BillingRun, *, because: str = "every process that 
             return False
         finish(run, state=RunState.FAILED, because=because)
     return True
-
-
-def _host() -> str:
-    """This machine's name, with the process number space where there are several (containers)."""
-    with suppress(OSError):
-        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
-    return socket.gethostname()
-
-
-def _process_started(pid: int) -> str:
-    """When the process began, so that a later one with the same number is told from it; empty: no such process.
-
-    Where /proc is missing, the number alone has to do.
-    """
-    stat = Path(f"/proc/{pid}/stat")
-    with suppress(FileNotFoundError, ProcessLookupError, IndexError):
-        fields = stat.read_text().rpartition(")")[2].split()
-        return "" if fields[0] == "Z" else fields[19]
-    if Path("/proc/self/stat").exists():
-        return ""
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return str(pid)
-    return ""

@@ -5,8 +5,9 @@ Each function takes the raw text of one variable (None: not set) and returns wha
 a password.
 """
 
+from importlib.util import find_spec
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
@@ -17,6 +18,8 @@ DATABASE_SCHEMES = ("postgres", "postgresql")
 CACHE_SCHEMES = ("redis", "rediss")
 MAIL_SERVER_SCHEMES = ("smtp", "smtps", "smtp+tls", "smtp+ssl")
 MAIL_SCHEMES = (*MAIL_SERVER_SCHEMES, "consolemail", "filemail", "memorymail", "dummymail")
+JOURNAL_PORTS = {"imap": 143, "imaps": 993}
+ANYMAIL = "anymail+"
 SECRET_KEY_LENGTH = 32
 
 
@@ -76,6 +79,8 @@ def email(text: str | None, *, debug: bool) -> dict[str, Any]:
             "EMAIL_URL is not set: name the mail server (smtp://user:password@host:port, smtp+tls://…, smtp+ssl://…)"
         )
     url = _url("EMAIL_URL", text or "consolemail:")
+    if url.scheme.startswith(ANYMAIL):
+        return _mail_provider(url)
     if url.scheme not in MAIL_SCHEMES:
         raise ImproperlyConfigured(f"EMAIL_URL must begin with one of {', '.join(MAIL_SCHEMES)}")
     if url.scheme in MAIL_SERVER_SCHEMES and not url.hostname:
@@ -88,6 +93,47 @@ def email(text: str | None, *, debug: bool) -> dict[str, Any]:
     default_ports = {"smtp": 25, "smtps": 587, "smtp+tls": 587, "smtp+ssl": 465}
     config["EMAIL_PORT"] = config["EMAIL_PORT"] or default_ports.get(url.scheme, 25)
     return {name: value if value is not None else "" for name, value in {**config, **options}.items()}
+
+
+def _mail_provider(url: SplitResult) -> dict[str, Any]:
+    """A provider of Anymail's: `anymail+mailgun://?MAILGUN_API_KEY=…&WEBHOOK_SECRET=user:password`."""
+    provider = url.scheme.removeprefix(ANYMAIL)
+    if find_spec(f"anymail.backends.{provider}") is None:
+        raise ImproperlyConfigured(f"EMAIL_URL: Anymail knows no mail provider “{provider}”")
+    settings = {name: values[0] for name, values in parse_qs(url.query).items()}
+    return {"EMAIL_BACKEND": f"anymail.backends.{provider}.EmailBackend", "ANYMAIL": settings}
+
+
+def journal(text: str | None) -> dict[str, Any]:
+    """Where the archive of all mails is read, and its address; empty without one.
+
+    `imaps://user:password@host/INBOX?address=journal@example.com&wait=600`; `wait`: seconds that a mail may take to
+    turn up there.
+    """
+    if not text:
+        return {}
+    url = _url("JOURNAL_URL", text)
+    options = parse_qs(url.query)
+    if url.scheme not in JOURNAL_PORTS or not url.hostname or not url.username:
+        raise ImproperlyConfigured(
+            "JOURNAL_URL must name a mailbox: imaps://user:password@host/INBOX?address=journal@example.com"
+        )
+    address = options.get("address", [""])[0]
+    if "@" not in address:
+        raise ImproperlyConfigured("JOURNAL_URL must tell the mailbox's own address: …?address=journal@example.com")
+    wait = options.get("wait", ["600"])[0]
+    if not wait.isdigit():
+        raise ImproperlyConfigured("JOURNAL_URL: wait must be a number of seconds")
+    return {
+        "address": address,
+        "host": url.hostname,
+        "port": url.port or JOURNAL_PORTS[url.scheme],
+        "user": unquote(url.username),
+        "password": unquote(url.password or ""),
+        "folder": unquote(url.path.strip("/")) or "INBOX",
+        "uses_tls": url.scheme == "imaps",
+        "wait_seconds": int(wait),
+    }
 
 
 def secret_key(text: str | None, *, debug: bool) -> str:

@@ -49,6 +49,7 @@ BEHIND_TLS_PROXY = _read("BEHIND_TLS_PROXY", partial(environment.boolean, "BEHIN
 _database: dict[str, Any] = _read("DATABASE_URL", environment.database, instead={"ENGINE": "django.db.backends.dummy"})
 _redis_url = _read("CACHE_URL", environment.cache, instead="redis://cache-url-is-not-set.invalid:6379/0")
 _email: dict[str, Any] = _read("EMAIL_URL", partial(environment.email, debug=DEBUG), instead={})
+_journal: dict[str, Any] = _read("JOURNAL_URL", environment.journal, instead={})
 
 # The parts -----------------------------------------------------------------------------------------------------------
 
@@ -74,6 +75,7 @@ INSTALLED_APPS = [
     "axes",
     "csp",
     "django_q",
+    "anymail",
 ]
 
 MIDDLEWARE = [
@@ -161,6 +163,10 @@ EMAIL_HOST_PASSWORD: str = _email.get("EMAIL_HOST_PASSWORD", "")
 EMAIL_USE_TLS: bool = _email.get("EMAIL_USE_TLS", False)
 EMAIL_USE_SSL: bool = _email.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH: str = _email.get("EMAIL_FILE_PATH", "")
+ANYMAIL: dict[str, str] = _email.get("ANYMAIL", {})
+JOURNAL = _journal
+MAIL_SECONDS = 30.0  # for one mail, from connecting to the server's answer
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = f"Ivy <ivy@{ALLOWED_HOSTS[0].lstrip('.') if ALLOWED_HOSTS else 'localhost'}>"
 EMAIL_TIMEOUT = 10  # seconds; without it Django waits for ever
 
 # Who is who ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ A new kind is one file beside this one, two templates (`templates/mail/<name>.tx
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -33,7 +33,7 @@ class Fall:
     customer_id: int
     partner_id: int
     email: str
-    recipients: tuple[str, ...]
+    recipients: Sequence[str]
 
 
 class Kind:

@@ -1,0 +1,127 @@
+"""Who may hand over which mail: claims with a lease and a fencing token, and what becomes of those that expire.
+
+A claim is also what reserves a place within the breaker's hourly limit. So claimers come one at a time; what they do
+takes a millisecond, for twenty mails.
+"""
+
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+
+from notifications import breaker
+from notifications.models import Because, State
+
+LOCK = 1_230_011
+MAILS_AT_A_TIME = 20
+CLAIM_SECONDS = 120
+SENDING_MARGIN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A mail that this worker may hand over while the lease lasts and the token is the row's."""
+
+    log_id: int
+    partner_id: int
+    token: int
+
+
+def claim(*, limit: int = MAILS_AT_A_TIME, partners_halted: list[int] | None = None) -> list[Claim]:
+    """Claim the mails that have waited longest; none are left, or none may go just now, when the answer is empty.
+
+    Raises LimitReached when mails wait and the hour is full.
+    """
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [LOCK])
+        allowed = breaker.mails_allowed_now()
+        cursor.execute(
+            """
+            WITH waiting AS (
+                SELECT id, order_id, row_number() OVER (PARTITION BY order_id IS NULL ORDER BY next_try_at, id) AS place
+                FROM (
+                    SELECT n.id, n.order_id, n.next_try_at
+                    FROM notifications_notificationlog n JOIN billing_customer cu ON cu.id = n.customer_id
+                    WHERE n.state = 'pending' AND n.next_try_at <= statement_timestamp()
+                      AND NOT n.partner_id = ANY(%(halted)s::bigint[])
+                      AND (cu.status <> 'suspended' OR n.kind = 'apology')
+                    ORDER BY n.next_try_at, n.id LIMIT %(limit)s FOR UPDATE OF n SKIP LOCKED
+                ) oldest
+            )
+            UPDATE notifications_notificationlog n SET
+                state = 'claimed', token = nextval('notifications_claim_token'),
+                lease_until = statement_timestamp() + make_interval(secs => %(seconds)s)
+            FROM waiting w
+            WHERE n.id = w.id AND (w.order_id IS NOT NULL OR w.place <= %(allowed)s)
+            RETURNING n.id, n.partner_id, n.token
+            """,
+            {"halted": partners_halted or [], "limit": limit, "allowed": allowed, "seconds": CLAIM_SECONDS},
+        )
+        claims = [Claim(*row) for row in cursor.fetchall()]
+        if claims or allowed:
+            return claims
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM notifications_notificationlog"
+            " WHERE state = 'pending' AND next_try_at <= statement_timestamp() AND order_id IS NULL)"
+        )
+        is_waiting = cursor.fetchone()[0]
+    if is_waiting:
+        raise LimitReached(breaker.hour_is_full())
+    return []
+
+
+class LimitReached(Exception):
+    """Mails wait, and as many went out within the hour as are allowed."""
+
+    def __init__(self, reached: breaker.Reached) -> None:
+        self.reached = reached
+        super().__init__(reached.reason)
+
+
+def give_back(claims: list[Claim], *, detail: str = "", delay_seconds: int = 0) -> int:
+    """Put claimed mails back untried, in their old places; how many. Those with a newer token are somebody else's."""
+    if not claims:
+        return 0
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE notifications_notificationlog n SET
+                state = 'pending', token = NULL, lease_until = NULL,
+                detail = CASE WHEN %(detail)s = '' THEN n.detail ELSE %(detail)s END,
+                next_try_at = greatest(next_try_at, statement_timestamp() + make_interval(secs => %(delay)s))
+            FROM unnest(%(ids)s::bigint[], %(tokens)s::bigint[]) AS mine (id, token)
+            WHERE n.id = mine.id AND n.token = mine.token AND n.state = 'claimed'
+            """,
+            {
+                "ids": [claim.log_id for claim in claims],
+                "tokens": [claim.token for claim in claims],
+                "detail": detail,
+                "delay": delay_seconds,
+            },
+        )
+        return cursor.rowcount
+
+
+def expire() -> int:
+    """Leases that ran out: a claimed mail is owed again, one being handed over is uncertain. How many are uncertain."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH expired AS (
+                SELECT id, state FROM notifications_notificationlog
+                WHERE state IN ('claimed', 'sending') AND lease_until < statement_timestamp()
+                ORDER BY id FOR UPDATE SKIP LOCKED
+            ), changed AS (
+                UPDATE notifications_notificationlog n SET
+                    state = CASE e.state WHEN 'claimed' THEN %(pending)s ELSE %(uncertain)s END,
+                    because = CASE e.state WHEN 'claimed' THEN n.because ELSE %(because)s END,
+                    detail = CASE e.state WHEN 'claimed' THEN 'its worker was not heard of again, before the hand-over'
+                        ELSE 'its worker was not heard of again, in the middle of the hand-over' END,
+                    -- The token stays with one that is uncertain: a late answer of its worker still counts.
+                    token = CASE e.state WHEN 'claimed' THEN NULL ELSE n.token END, lease_until = NULL
+                FROM expired e WHERE n.id = e.id RETURNING n.state
+            )
+            SELECT count(*) FILTER (WHERE state = %(uncertain)s) FROM changed
+            """,
+            {"pending": State.PENDING, "uncertain": State.UNCERTAIN, "because": Because.LEASE_EXPIRED},
+        )
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,451 @@
+"""Handing one mail over, so that whatever breaks, it goes out once or staff learn that nobody knows.
+
+    prepare      write the mail; come as far as the server's “go ahead”: all of it provably no delivery
+    begin        one commit, claimed → sending: the point of no return. It re-checks the claim's token, the switch, this
+                 database's identity, the customer, the episode and the balance, behind the halting barrier
+    hand over    the body, if that commit is fresh; no transaction is open while talking to the server
+    settle       one commit with the answer: sent, owed again, failed for good, or uncertain
+
+A backend that knows no phases (a provider's API) is called right after `begin`, and what it raises is uncertain unless
+it proves that nothing was taken.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from billing import episodes, halting
+from billing.models import CustomerStatus, Process
+from billing.processes import this_process
+from notifications import breaker, instance, kinds, rendering
+from notifications.claiming import SENDING_MARGIN_SECONDS, Claim
+from notifications.models import (
+    Because,
+    DeliveryAttempt,
+    NotificationContent,
+    NotificationLog,
+    Outcome,
+    Phase,
+    State,
+)
+from notifications.transports import Taken, Transport, TransportFailed
+
+FRESH_SECONDS = 2.0
+MOST_TRIES = 20
+LONGEST_DELAY = timedelta(hours=6)
+PATIENCE_WITH_THE_DATABASE_SECONDS = 20.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one claimed mail: the state that it is in now, and whether the server seems of no use at all."""
+
+    state: State
+    server_trouble: str = ""
+    tripped: breaker.Reached | None = None
+
+
+class NotMine(Exception):
+    """The claim does not count any more: its lease ran out, or somebody else has the mail. Nothing was changed."""
+
+
+class MayNotSend(Exception):
+    """Found at the point of no return: the mail is not true or not allowed any more, and what becomes of it."""
+
+    def __init__(self, state: State, because: Because, detail: str, tripped: breaker.Reached | None = None) -> None:
+        self.state = state
+        self.because = because
+        self.detail = detail
+        self.tripped = tripped
+        super().__init__(detail)
+
+
+def send(claim: Claim, transport: Transport) -> Sent:
+    """Hand over one claimed mail. Raises NotMine, and ProcessHalted when a halt came first; both before the body.
+
+    May be repeated with the same claim: only one gets past the point of no return.
+    """
+    log = NotificationLog.objects.select_related("content", "customer", "partner", "alert", "episode").get(
+        pk=claim.log_id
+    )
+    if log.state != State.CLAIMED or log.token != claim.token:
+        raise NotMine(log.key)
+    try:
+        _write(log)
+    except rendering.Unusable as unusable:
+        _leave_claim(claim, state=State.FAILED, because=Because.UNUSABLE, detail=str(unusable))
+        return Sent(State.FAILED)
+    try:
+        transport.offer(log)
+    except TransportFailed as failed:
+        return _before_the_body(log, claim, transport, failed)
+    began = time.monotonic()
+    try:
+        attempt = _begin(log, claim, transport)
+    except MayNotSend as reason:
+        transport.abandon()
+        return Sent(_leave(log, claim, reason), tripped=reason.tripped)
+    except (OperationalError, InterfaceError):
+        # The commit may have happened or not; the body does not follow, so the mail is owed as before.
+        transport.abandon()
+        _take_back(claim)
+        raise
+    except BaseException:
+        transport.abandon()
+        raise
+    if time.monotonic() - began > FRESH_SECONDS:
+        transport.abandon()
+        stale = TransportFailed(Phase.COMMIT, "the commit before the body took too long", is_provably_undelivered=True)
+        return _after_the_commit(log, claim, attempt, stale)
+    try:
+        taken = transport.hand_over(log)
+    except TransportFailed as failed:
+        return _after_the_commit(log, claim, attempt, failed)
+    _settle_sent(log, claim, attempt, taken)
+    return Sent(State.SENT)
+
+
+def _write(log: NotificationLog) -> None:
+    """Let the mail's content say what goes out, from how things are now, unless an earlier try has frozen it."""
+    content = log.content
+    if content.frozen_at is None:
+        written = rendering.render(log)
+        content.sender, content.reply_to, content.subject = written.sender, written.reply_to, written.subject
+        content.text, content.html = written.text, written.html
+        content.frozen_at = timezone.now()
+        content.is_fresh = True  # type: ignore[attr-defined]
+
+
+def _begin(log: NotificationLog, claim: Claim, transport: Transport) -> DeliveryAttempt:
+    """The point of no return, one commit. Raises MayNotSend or ProcessHalted having changed nothing."""
+    with halting.chunk(Process.NOTIFICATIONS, partner_id=claim.partner_id):
+        with connection.cursor() as cursor:
+            # An acknowledged commit must outlive a crash of the server, whatever it is set to.
+            cursor.execute("SET LOCAL synchronous_commit = on")
+            if log.episode_id is not None:
+                cursor.execute(_LOCK, [log.episode_id])
+            cursor.execute(_LOOK, {"log": log.pk})
+            seen = _Seen(*cursor.fetchone())
+            _check(log, seen)
+            lease = transport.longest_seconds + SENDING_MARGIN_SECONDS
+            cursor.execute(_SEND, {"log": log.pk, "token": claim.token, "lease": lease, "order": log.order_id})
+            if not cursor.rowcount:
+                raise NotMine(log.key)
+            if log.episode_id is not None and kinds.KINDS[log.kind].tells:
+                cursor.execute(_TELL, {"log": log.pk, "episode": log.episode_id})
+        me = this_process()
+        attempt = DeliveryAttempt.objects.create(
+            notification=log,
+            number=seen.attempts + 1,
+            token=claim.token,
+            host=me.host,
+            pid=me.pid,
+            process_started=me.started,
+            server=transport.name,
+            phase=Phase.BODY,
+            outcome=Outcome.OPEN,
+            has_journal=transport.has_journal,
+        )
+        if getattr(log.content, "is_fresh", False):
+            content = log.content
+            NotificationContent.objects.filter(pk=log.pk, frozen_at__isnull=True).update(
+                sender=content.sender,
+                reply_to=content.reply_to,
+                subject=content.subject,
+                text=content.text,
+                html=content.html,
+                frozen_at=content.frozen_at,
+            )
+    return attempt
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the point of no return goes by, read behind the barrier and after the locks."""
+
+    is_open: bool | None
+    is_below: bool | None
+    status: str
+    attempts: int
+    is_doubtful: bool
+    is_confirmed: bool
+    is_tripped: bool
+    mails_today: int
+    daily_limit: int
+
+
+def _check(log: NotificationLog, seen: _Seen) -> None:
+    """Raise MayNotSend unless the mail is still true, still wanted, and was never perhaps sent without an order."""
+    kind = kinds.KINDS[log.kind]
+    if not seen.is_confirmed:
+        reason = instance.why_not_confirmed() or "this database was not confirmed as the one that mails"
+        raise MayNotSend(State.UNCERTAIN, Because.COPIED, reason)
+    if seen.is_tripped and log.order_id is None:
+        raise MayNotSend(State.HELD, Because.BREAKER, "the breaker tripped")
+    if seen.is_doubtful:
+        reached = breaker.Reached("same_mail_twice", f"{log.key} was about to go out twice without an order")
+        raise MayNotSend(State.HELD, Because.BREAKER, reached.reason, tripped=reached)
+    if log.order_id is None and seen.mails_today >= seen.daily_limit:
+        detail = f"{seen.mails_today} mails of kind {log.kind} went to this recipient within a day"
+        raise MayNotSend(State.HELD, Because.TOO_MANY, detail)
+    if seen.status != CustomerStatus.ACTIVE and log.kind != kinds.APOLOGY.name:
+        state = State.SUPPRESSED if seen.status == CustomerStatus.CLOSED else State.PENDING
+        raise MayNotSend(state, Because.INACTIVE, f"the customer is {seen.status}")
+    if kind.needs_the_fall and not (seen.is_open and seen.is_below):
+        raise MayNotSend(State.SUPPRESSED, Because.RECOVERED, "the balance recovered before it went out")
+
+
+def _stubbornly(write: Callable[[], T]) -> T:
+    """Commit what is known of a hand-over although the database went away meanwhile: it may come back."""
+    deadline = time.monotonic() + PATIENCE_WITH_THE_DATABASE_SECONDS
+    while True:
+        try:
+            return write()
+        except (OperationalError, InterfaceError):
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _before_the_body(log: NotificationLog, claim: Claim, transport: Transport, failed: TransportFailed) -> Sent:
+    """Nothing was delivered: note the attempt, and owe the mail again later, or give up on it."""
+    me = this_process()
+
+    @transaction.atomic(durable=True)
+    def settle() -> State:
+        number = log.attempts.count() + 1
+        DeliveryAttempt.objects.create(
+            notification=log,
+            number=number,
+            token=claim.token,
+            host=me.host,
+            pid=me.pid,
+            process_started=me.started,
+            server=transport.name,
+            ended_at=Now(),
+            phase=failed.phase,
+            outcome=Outcome.REFUSED if failed.is_permanent else Outcome.DEFERRED,
+            code=failed.code,
+            words=failed.words,
+        )
+        return _owe_again_or_fail(log, claim, failed, from_states=[State.CLAIMED])
+
+    return Sent(_stubbornly(settle), server_trouble=str(failed) if failed.is_servers_fault else "")
+
+
+def _after_the_commit(log: NotificationLog, claim: Claim, attempt: DeliveryAttempt, failed: TransportFailed) -> Sent:
+    """The body was, or may have been, handed over: only the server's own no proves that nothing was delivered."""
+
+    @transaction.atomic(durable=True)
+    def settle() -> State:
+        outcome = Outcome.UNKNOWN
+        if failed.is_permanent:
+            outcome = Outcome.REFUSED
+        elif failed.is_provably_undelivered:
+            outcome = Outcome.DEFERRED
+        _end_attempt(attempt, outcome=outcome, phase=failed.phase, code=failed.code, words=failed.words)
+        if outcome == Outcome.UNKNOWN:
+            NotificationLog.objects.filter(pk=log.pk, token=claim.token, state=State.SENDING).update(
+                state=State.UNCERTAIN, because=Because.BROKE_OFF, detail=str(failed), lease_until=None
+            )
+            return State.UNCERTAIN
+        state = _owe_again_or_fail(log, claim, failed, from_states=[State.SENDING])
+        _untell(log)
+        return state
+
+    return Sent(_stubbornly(settle), server_trouble=str(failed) if failed.is_servers_fault else "")
+
+
+def _settle_sent(log: NotificationLog, claim: Claim, attempt: DeliveryAttempt, taken: Taken) -> None:
+    """The server took it. Also when the lease ran out meanwhile: a late answer turns uncertain into sent."""
+
+    @transaction.atomic(durable=True)
+    def settle() -> None:
+        _end_attempt(
+            attempt,
+            outcome=Outcome.ACCEPTED,
+            phase=Phase.REPLY,
+            code=taken.code,
+            words=taken.words,
+            provider_id=taken.provider_id,
+        )
+        NotificationLog.objects.filter(pk=log.pk, token=claim.token, state__in=[State.SENDING, State.UNCERTAIN]).update(
+            state=State.SENT,
+            because=Because.NOTHING,
+            detail=taken.words,
+            sent_at=Now(),
+            try_count=F("try_count") + 1,
+            lease_until=None,
+        )
+
+    _stubbornly(settle)
+
+
+def _end_attempt(attempt: DeliveryAttempt, **what: object) -> None:
+    DeliveryAttempt.objects.filter(pk=attempt.pk, outcome__in=[Outcome.OPEN, Outcome.UNKNOWN]).update(
+        ended_at=Now(), **what
+    )
+
+
+def _owe_again_or_fail(
+    log: NotificationLog, claim: Claim, failed: TransportFailed, *, from_states: list[State]
+) -> State:
+    """After a hand-over that was provably none: pending, with a growing delay; failed when the server said so."""
+    tries = log.try_count + 1
+    if failed.is_permanent:
+        state, because = State.FAILED, Because.REFUSED
+    elif tries >= MOST_TRIES and not failed.is_servers_fault:
+        state, because = State.FAILED, Because.TRIES_USED_UP
+    else:
+        state, because = State.PENDING, Because.NOTHING
+    NotificationLog.objects.filter(pk=log.pk, token=claim.token, state__in=from_states).update(
+        state=state,
+        because=because,
+        detail=str(failed),
+        try_count=tries,
+        next_try_at=Now() + delay_after(tries),
+        token=None,
+        lease_until=None,
+    )
+    return state
+
+
+def delay_after(tries: int) -> timedelta:
+    """How long a mail waits after so many tries: a minute, two, four, ... six hours. Twenty tries take three days."""
+    return min(timedelta(minutes=2 ** min(tries - 1, 10)), LONGEST_DELAY)
+
+
+def _leave(log: NotificationLog, claim: Claim, reason: MayNotSend) -> State:
+    """Leave the mail in the state that was found to be right for it.
+
+    Where the balance has recovered, the fall is closed in the same transaction: left open, it would keep a next fall
+    from being told of.
+    """
+    if reason.because != Because.RECOVERED or log.episode_id is None:
+        _leave_claim(claim, state=reason.state, because=reason.because, detail=reason.detail)
+        return reason.state
+    with transaction.atomic(durable=True):
+        is_over = episodes.close_recovered(log.episode_id) or log.kind == kinds.REMINDER.name
+        state = State.SUPPRESSED if is_over else State.PENDING  # pending: it fell again in this very moment
+        _leave_claim(
+            claim,
+            state=state,
+            because=reason.because if is_over else Because.NOTHING,
+            detail=reason.detail,
+        )
+    return state
+
+
+def _take_back(claim: Claim) -> None:
+    """The body was not handed over: owe the mail again, wherever the broken commit has left it. Tries for a while."""
+
+    def take_back() -> None:
+        with transaction.atomic(durable=True):
+            NotificationLog.objects.filter(
+                pk=claim.log_id, token=claim.token, state__in=[State.CLAIMED, State.SENDING]
+            ).update(
+                state=State.PENDING, detail="the database went away before the hand-over", token=None, lease_until=None
+            )
+            DeliveryAttempt.objects.filter(notification=claim.log_id, token=claim.token, outcome=Outcome.OPEN).update(
+                outcome=Outcome.DEFERRED, phase=Phase.COMMIT, ended_at=Now(), words="the database went away"
+            )
+
+    with suppress(OperationalError, InterfaceError):
+        _stubbornly(take_back)
+
+
+def _leave_claim(claim: Claim, *, state: State, because: Because, detail: str) -> None:
+    NotificationLog.objects.filter(pk=claim.log_id, token=claim.token, state=State.CLAIMED).update(
+        state=state, because=because, detail=detail, token=None, lease_until=None
+    )
+
+
+def _untell(log: NotificationLog) -> None:
+    """Nobody was told after all: the episode is as if no mail had begun, unless another one did go out."""
+    if log.episode_id is not None and kinds.KINDS[log.kind].tells:
+        with connection.cursor() as cursor:
+            cursor.execute(_UNTELL, {"log": log.pk, "episode": log.episode_id})
+
+
+# The episode before the log, as everybody locks them, and in a statement of its own: the next one then sees all that
+# was committed while it waited. The balance is only read: locked, billing would have to leave the customer out.
+_LOCK = "SELECT FROM billing_episode WHERE id = %s FOR UPDATE"
+
+_LOOK = """
+SELECT
+    e.closed_at IS NULL,
+    b.balance < a.threshold,
+    cu.status,
+    (SELECT count(*) FROM notifications_deliveryattempt t WHERE t.notification_id = n.id),
+    EXISTS (
+        SELECT FROM notifications_deliveryattempt t
+        WHERE t.notification_id = n.id AND t.outcome IN ('open', 'unknown', 'accepted')
+          AND t.began_at > coalesce((SELECT o.at FROM notifications_stafforder o WHERE o.id = n.order_id), '-infinity')
+    ),
+    EXISTS (
+        SELECT FROM notifications_confirmedinstance c JOIN notifications_serveridentity s
+            ON (s.system_identifier, s.database_oid, s.timeline) = (c.system_identifier, c.database_oid, c.timeline)
+    ),
+    EXISTS (SELECT FROM notifications_breakertrip WHERE reset_at IS NULL),
+    (SELECT count(*) FROM notifications_notificationlog same
+     WHERE same.customer_id = n.customer_id AND same.kind = n.kind AND same.recipient_hash = n.recipient_hash
+       AND same.sending_at > statement_timestamp() - interval '1 day' AND same.id <> n.id AND same.order_id IS NULL),
+    (SELECT mails_a_recipient_a_day FROM notifications_breakerlimits WHERE id = 1)
+FROM notifications_notificationlog n
+JOIN billing_customer cu ON cu.id = n.customer_id
+JOIN billing_customerbalance b ON b.customer_id = cu.id
+LEFT JOIN billing_episode e ON e.id = n.episode_id
+LEFT JOIN billing_balancealert a ON a.id = e.alert_id
+WHERE n.id = %(log)s
+"""
+
+_SEND = """
+UPDATE notifications_notificationlog SET
+    state = 'sending', sending_at = statement_timestamp(), because = '', detail = '',
+    lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
+WHERE id = %(log)s AND token = %(token)s AND state = 'claimed' AND lease_until > statement_timestamp()
+  AND order_id IS NOT DISTINCT FROM %(order)s
+"""
+
+# The falls that this mail tells of: its own, and those of the mails that it covers.
+_TELL = """
+UPDATE billing_episode SET told_at = coalesce(told_at, statement_timestamp())
+WHERE closed_at IS NULL AND (
+    id = %(episode)s
+    OR id IN (
+        SELECT episode_id FROM notifications_notificationlog WHERE covered_by_id = %(log)s AND because = 'covered'
+    )
+)
+"""
+
+_UNTELL = """
+WITH untold AS (
+    UPDATE billing_episode e SET told_at = NULL
+    WHERE e.closed_at IS NULL AND e.told_at IS NOT NULL AND (
+        e.id = %(episode)s
+        OR e.id IN (
+            SELECT episode_id FROM notifications_notificationlog WHERE covered_by_id = %(log)s AND because = 'covered'
+        )
+    ) AND NOT EXISTS (
+        SELECT FROM notifications_notificationlog n
+        WHERE (n.episode_id = e.id OR n.id IN (
+            SELECT covered_by_id FROM notifications_notificationlog c
+            WHERE c.episode_id = e.id AND c.because = 'covered'
+        )) AND n.state IN ('sending', 'sent', 'uncertain')
+    )
+    RETURNING e.alert_id
+)
+INSERT INTO billing_customertojudge (customer_id)
+SELECT DISTINCT a.customer_id FROM untold u JOIN billing_balancealert a ON a.id = u.alert_id
+ON CONFLICT (customer_id) DO UPDATE SET since = now()
+"""

@@ -1,0 +1,313 @@
+"""A mail server, spoken to phase by phase, so that a failure tells whether the mail may have been delivered.
+
+`offer` goes up to the server's 354, all of it provably no delivery; `hand_over` then gives the body and waits for the
+answer. One deadline covers a whole conversation: a socket's own time-out starts anew with each byte that drips.
+
+Failures are of two sorts: `Refused`, the server said no, and `Broken`, the connection or the server is of no use. Both
+tell the phase. The connection is closed then, save after a refused recipient or message, when it can be used on.
+"""
+
+import smtplib
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from notifications.models import Phase
+
+PERMANENT = 500
+LONGEST_REPLY_LINE = 8192
+IDLE_SECONDS = 20.0  # a server that was not spoken to for longer may be about to hang up
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Where the mail server is, and how to speak to it. `seconds`: for one mail, from connecting to the answer."""
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+    uses_starttls: bool = False
+    uses_tls: bool = False
+    seconds: float = 30.0
+
+    @property
+    def name(self) -> str:
+        """Host and port, as attempts are noted."""
+        return f"{self.host}:{self.port}"
+
+
+class HandOverFailed(Exception):
+    """A mail was not taken. `phase`: how far it came; `code`: the server's, None where it said nothing."""
+
+    def __init__(self, phase: Phase, words: str, code: int | None = None) -> None:
+        self.phase = phase
+        self.code = code
+        self.words = words
+        super().__init__(f"{phase}: {f'{code} ' if code else ''}{words}")
+
+
+class Refused(HandOverFailed):
+    """The server said no to this mail. `is_permanent`: for good (5xx)."""
+
+    @property
+    def is_permanent(self) -> bool:
+        return self.code is not None and self.code >= PERMANENT
+
+
+class Broken(HandOverFailed):
+    """The connection failed, or the server wants nobody now, or not us (log-in, certificate): no fault of this mail."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The server took the mail: its code (250) and words."""
+
+    code: int
+    words: str
+
+
+class _Deadline:
+    """A moment of the monotonic clock that a whole conversation has to be over by."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Seconds that are left. Raises TimeoutError when none are."""
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the conversation took too long")
+        return left
+
+
+class _Connection(smtplib.SMTP):
+    """smtplib's connection, each wait bounded by the deadline of the whole conversation."""
+
+    deadline: _Deadline
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None and self.sock is not None:
+            self.file = _Lines(self)
+        return super().getreply()
+
+    def send(self, s: Any) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(self.deadline.remaining())
+        super().send(s)
+
+
+class _Lines:
+    """Lines from the connection's socket. A file object would wait a whole time-out for every byte."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._buffer = b""
+
+    def readline(self, limit: int = LONGEST_REPLY_LINE) -> bytes:
+        """The next line with its end, or what came before the server hung up."""
+        while b"\n" not in self._buffer and len(self._buffer) < limit:
+            sock = self._connection.sock
+            if sock is None:
+                break
+            sock.settimeout(self._connection.deadline.remaining())
+            if not (more := sock.recv(4096)):
+                break
+            self._buffer += more
+        end = self._buffer.find(b"\n") + 1 or len(self._buffer)
+        end = min(end, limit)
+        line, self._buffer = self._buffer[:end], self._buffer[end:]
+        return line
+
+    def close(self) -> None:
+        """Nothing to close: the socket is the connection's."""
+
+
+class MailServer:
+    """One connection to the mail server, made when it is needed and kept from mail to mail."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self._connection: _Connection | None = None
+        self._used_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.say_goodbye()
+
+    def offer(self, sender: str, recipient: str, *, journal: str = "") -> bool:
+        """Come as far as the server's “go ahead” (354); whether the journal was accepted as second recipient.
+
+        Raises Refused or Broken; whatever it raises, nothing was delivered. A connection kept from an earlier mail that
+        turns out to be dead is made anew, once.
+        """
+        is_kept = self._connection is not None
+        try:
+            return self._offer(sender, recipient, journal)
+        except Broken as broken:
+            if not is_kept or broken.phase in {Phase.CONNECT, Phase.GREETING, Phase.LOGIN}:
+                raise
+        return self._offer(sender, recipient, journal)
+
+    def hand_over(self, message: bytes) -> Reply:
+        """Give the body and wait for the answer. To be called after `offer`, past the point of no return.
+
+        Raises Refused (the server said no: not delivered) or Broken (nobody knows).
+        """
+        connection = self._connection
+        if connection is None:
+            raise Broken(Phase.BODY, "there is no connection")
+        phase = Phase.BODY
+        with self._failures(lambda: phase):
+            connection.send(_dot_stuffed(message))
+            phase = Phase.REPLY
+            code, words = connection.getreply()
+        self._used_at = time.monotonic()
+        if code == 250:
+            return Reply(code, _text(words))
+        self._leave_if_asked(code)
+        if code < 400:  # an answer that SMTP does not know here: it says neither yes nor no
+            self.hang_up()
+            raise Broken(Phase.REPLY, _text(words), code)
+        raise Refused(Phase.REPLY, _text(words), code)
+
+    def hang_up(self) -> None:
+        """Close the connection at once, without the final dot: what was offered is not delivered."""
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.close()
+        self._connection = None
+
+    def say_goodbye(self) -> None:
+        """End the connection politely, if there is one. Never raises, and waits two seconds at most."""
+        if self._connection is not None:
+            with suppress(OSError, smtplib.SMTPException):
+                self._connection.deadline = _Deadline(2.0)
+                self._connection.quit()
+        self.hang_up()
+
+    def _offer(self, sender: str, recipient: str, journal: str) -> bool:
+        if self._connection is not None and time.monotonic() - self._used_at > IDLE_SECONDS:
+            self.say_goodbye()
+        deadline = _Deadline(self.settings.seconds)
+        if self._connection is None:
+            self._connect(deadline)
+        connection = self._connection
+        assert connection is not None
+        connection.deadline = deadline
+        options = ["smtputf8"] if not (sender.isascii() and recipient.isascii()) else []
+        if options and not connection.has_extn("smtputf8"):
+            raise Refused(Phase.RCPT, "the mail server takes no addresses beyond ASCII (SMTPUTF8)", 553)
+        phase = Phase.MAIL
+        with self._failures(lambda: phase):
+            self._expect(connection.mail(sender, options), phase)
+            phase = Phase.RCPT
+            self._expect(connection.rcpt(recipient), phase)
+            has_journal = bool(journal) and connection.rcpt(journal)[0] in {250, 251}
+            phase = Phase.DATA
+            self._expect(connection.docmd("DATA"), phase, wanted=354)
+        self._used_at = time.monotonic()
+        return has_journal
+
+    def _connect(self, deadline: _Deadline) -> None:
+        settings = self.settings
+        phase = Phase.CONNECT
+        with self._failures(lambda: phase):
+            sock = socket.create_connection((settings.host, settings.port), timeout=deadline.remaining())
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else short commands wait 40 ms for each other
+            if settings.uses_tls:
+                sock = ssl.create_default_context().wrap_socket(sock, server_hostname=settings.host)
+            connection = _Connection(local_hostname=_own_name())
+            connection.deadline = deadline
+            connection.sock = sock
+            connection._host = settings.host  # type: ignore[attr-defined]  # noqa: SLF001 - starttls asks for it
+            self._connection = connection
+            phase = Phase.GREETING
+            self._expect(connection.getreply(), phase, wanted=220)
+            connection.ehlo_or_helo_if_needed()
+            if settings.uses_starttls:
+                sock.settimeout(deadline.remaining())
+                connection.starttls(context=ssl.create_default_context())
+                connection.ehlo_or_helo_if_needed()
+            phase = Phase.LOGIN
+            if settings.user:
+                connection.login(settings.user, settings.password)
+
+    def _expect(self, reply: tuple[int, bytes], phase: Phase, *, wanted: int = 250) -> None:
+        """Raise unless the server said yes. The connection stays good after a refused mail."""
+        code, words = reply
+        if code == wanted or (wanted == 250 and code == 251):
+            return
+        text = _text(words)
+        if phase in {Phase.GREETING, Phase.LOGIN} or code == 421 or not 400 <= code < 600:
+            self.hang_up()
+            raise Broken(phase, text, code if code > 0 else None)
+        self._reset()
+        raise Refused(phase, text, code)
+
+    def _reset(self) -> None:
+        """Make the server forget the mail that it refused; where that fails, the next mail gets a new connection."""
+        if self._connection is not None:
+            try:
+                code, _ = self._connection.rset()
+            except (OSError, smtplib.SMTPException):
+                code = -1
+            if code != 250:
+                self.hang_up()
+
+    def _leave_if_asked(self, code: int) -> None:
+        if code == 421:
+            self.hang_up()
+
+    @contextmanager
+    def _failures(self, phase: Callable[[], Phase]) -> Iterator[None]:
+        """Turn what sockets and smtplib raise into Broken, and hang up."""
+        try:
+            yield
+        except HandOverFailed:
+            raise
+        except smtplib.SMTPResponseException as error:
+            self.hang_up()
+            raise Broken(phase(), _text(error.smtp_error), error.smtp_code if error.smtp_code > 0 else None) from error
+        except ssl.SSLCertVerificationError as error:
+            self.hang_up()
+            raise Broken(phase(), f"the server's certificate is not trusted: {error.verify_message}") from error
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            self.hang_up()
+            raise Broken(phase(), _in_words(error)) from error
+
+
+def _dot_stuffed(message: bytes) -> bytes:
+    """The message as it goes over the wire, with the final dot."""
+    text = message.replace(b"\r\n.", b"\r\n..")
+    if text.startswith(b"."):
+        text = b"." + text
+    return text + (b"" if text.endswith(b"\r\n") else b"\r\n") + b".\r\n"
+
+
+def _own_name() -> str:
+    """What to greet with. Not `getfqdn`: that may ask a name server, and wait for it."""
+    name = socket.gethostname()
+    return name if name.isascii() and name.replace("-", "").replace(".", "").isalnum() else "[127.0.0.1]"
+
+
+def _text(words: bytes | str) -> str:
+    text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+    return " ".join(text.split())[:500]
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused: nothing listens there"
+    if isinstance(error, socket.gaierror):
+        return f"the server's name can't be found: {error.strerror}"
+    return _text(str(error) or type(error).__name__)
