@@ -45,7 +45,7 @@ class Fault(StrEnum):
     DRIP = "drip"
 
 
-@dataclass
+@dataclass(eq=False)
 class Hold:
     """A conversation that waits: `reached` once it is there, going on when `release` is set."""
 
