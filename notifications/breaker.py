@@ -68,7 +68,8 @@ def mails_allowed_now() -> int:
 
 def hour_is_full() -> Reached:
     """What to trip with when no mail may be claimed any more although some wait."""
-    return Reached("mails_an_hour", f"{_sent_this_hour()} mails went out within an hour, as many as are allowed")
+    mails = _sent_this_hour() + _in_hand()
+    return Reached("mails_an_hour", f"{mails} mails went out within an hour or are about to, as many as are allowed")
 
 
 def trip(reached: Reached) -> bool:
