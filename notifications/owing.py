@@ -177,7 +177,8 @@ def _write(owed: list[Owed], done: Owing, doubt: str) -> None:
         done.trip = breaker.judge_new(going_out)
         if done.trip is not None:
             for log in going_out:
-                log.state, log.because, log.detail = State.HELD, Because.BREAKER, done.trip.reason
+                if log.state == State.PENDING:
+                    log.state, log.because, log.detail = State.HELD, Because.BREAKER, done.trip.reason
     # Those that tell of others first, since the others name them.
     NotificationLog.objects.bulk_create(log for key, log in logs.items() if key not in covered)
     for key, other in covered.items():
