@@ -34,9 +34,14 @@ class Reached:
 
 
 def limits() -> BreakerLimits:
-    """The limits as staff have set them."""
+    """The limits as staff have set them; written down when they are first asked for."""
     found, _ = BreakerLimits.objects.get_or_create(pk=1)
     return found
+
+
+def limits_for_preview() -> BreakerLimits:
+    """The limits as staff have set them; nothing is written."""
+    return BreakerLimits.objects.filter(pk=1).first() or BreakerLimits(pk=1)
 
 
 def judge_new(logs: Sequence[NotificationLog]) -> Reached | None:

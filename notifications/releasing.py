@@ -88,10 +88,10 @@ def _still_true(held: Iterable[NotificationLog]) -> set[int]:
 def _release(held: list[NotificationLog], true: set[int], trip: BreakerTrip | None) -> Release:
     return Release(
         trip=trip.reason if trip else "",
-        doubt=instance.why_not_confirmed(),
+        doubt=instance.doubt(),
         goes_out=dict(Counter(log.kind for log in held if log.pk in true)),
         over=sum(log.pk not in true for log in held),
-        a_minute=breaker.limits().released_a_minute,
+        a_minute=breaker.limits_for_preview().released_a_minute,
     )
 
 
