@@ -34,9 +34,14 @@ class Reached:
 
 
 def limits() -> BreakerLimits:
-    """The limits as staff have set them."""
+    """The limits as staff have set them; written down when they are first asked for."""
     found, _ = BreakerLimits.objects.get_or_create(pk=1)
     return found
+
+
+def limits_for_preview() -> BreakerLimits:
+    """The limits as staff have set them; nothing is written."""
+    return BreakerLimits.objects.filter(pk=1).first() or BreakerLimits(pk=1)
 
 
 def judge_new(logs: Sequence[NotificationLog]) -> Reached | None:
@@ -68,7 +73,8 @@ def mails_allowed_now() -> int:
 
 def hour_is_full() -> Reached:
     """What to trip with when no mail may be claimed any more although some wait."""
-    return Reached("mails_an_hour", f"{_sent_this_hour()} mails went out within an hour, as many as are allowed")
+    mails = _sent_this_hour() + _in_hand()
+    return Reached("mails_an_hour", f"{mails} mails went out within an hour or are about to, as many as are allowed")
 
 
 def trip(reached: Reached) -> bool:

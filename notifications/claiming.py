@@ -60,8 +60,14 @@ def claim(*, limit: int = MAILS_AT_A_TIME, partners_halted: list[int] | None = N
         if claims or allowed:
             return claims
         cursor.execute(
-            "SELECT EXISTS (SELECT FROM notifications_notificationlog"
-            " WHERE state = 'pending' AND next_try_at <= statement_timestamp() AND order_id IS NULL)"
+            """
+            SELECT EXISTS (
+                SELECT FROM notifications_notificationlog n JOIN billing_customer cu ON cu.id = n.customer_id
+                WHERE n.state = 'pending' AND n.next_try_at <= statement_timestamp() AND n.order_id IS NULL
+                  AND NOT n.partner_id = ANY(%s::bigint[]) AND (cu.status <> 'suspended' OR n.kind = 'apology')
+            )
+            """,
+            [partners_halted or []],
         )
         is_waiting = cursor.fetchone()[0]
     if is_waiting:

@@ -40,12 +40,19 @@ def installation() -> str:
 
 def why_not_confirmed() -> str:
     """Why no mail may go out from here, in words; empty: staff (or the first start) have confirmed this instance."""
+    reason = doubt()
+    if not reason and not ConfirmedInstance.objects.filter(pk=1).exists():
+        confirm(by="first start")
+    return reason
+
+
+def doubt() -> str:
+    """What `why_not_confirmed` says. Writes nothing, not even that this is the first start."""
     here = identity()
     known = ConfirmedInstance.objects.filter(pk=1).first()
     if known is None:
         if NotificationLog.objects.exists():
             return "nobody has confirmed that this database is the one that mails"
-        confirm(by="first start")
         return ""
     if known.system_identifier != here.system_identifier or known.database_oid != here.database_oid:
         return "this database is a copy: it lies on another server, or under another number, than the one that mailed"

@@ -177,7 +177,8 @@ def _write(owed: list[Owed], done: Owing, doubt: str) -> None:
         done.trip = breaker.judge_new(going_out)
         if done.trip is not None:
             for log in going_out:
-                log.state, log.because, log.detail = State.HELD, Because.BREAKER, done.trip.reason
+                if log.state == State.PENDING:
+                    log.state, log.because, log.detail = State.HELD, Because.BREAKER, done.trip.reason
     # Those that tell of others first, since the others name them.
     NotificationLog.objects.bulk_create(log for key, log in logs.items() if key not in covered)
     for key, other in covered.items():
@@ -283,17 +284,34 @@ def _suppress_what_is_over() -> int:
 
 
 def _owe_again() -> int:
-    """Owe anew what was covered by a mail that failed or was suppressed, where its own fall goes on. How many."""
+    """Owe anew what was covered by a mail that failed or was suppressed, where its own fall goes on. How many.
+
+    Of several that one mail covered, the lowest is owed and tells of the others from now on.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            WITH untold AS MATERIALIZED (
+                SELECT n.id, n.key, n.covered_by_id,
+                    row_number() OVER (PARTITION BY n.covered_by_id ORDER BY a.threshold, n.kind <> %(graver)s) AS place
+                FROM notifications_notificationlog n
+                JOIN notifications_notificationlog other ON other.id = n.covered_by_id
+                JOIN billing_episode e ON e.id = n.episode_id
+                JOIN billing_balancealert a ON a.id = n.alert_id
+                WHERE n.because = 'covered' AND n.state = 'suppressed'
+                  AND (other.state = 'failed' OR (other.state = 'suppressed' AND other.because = 'recovered'))
+                  AND e.closed_at IS NULL AND e.told_at IS NULL
+            ), still_covered AS (
+                UPDATE notifications_notificationlog n SET
+                    covered_by_id = lowest.id, detail = 'told of by ' || lowest.key
+                FROM untold JOIN untold lowest ON lowest.covered_by_id = untold.covered_by_id AND lowest.place = 1
+                WHERE n.id = untold.id AND untold.place > 1
+            )
             UPDATE notifications_notificationlog n SET
                 state = 'pending', because = '', detail = 'owed again: the mail that told of it did not go out',
                 next_try_at = statement_timestamp()
-            FROM notifications_notificationlog other, billing_episode e
-            WHERE n.because = 'covered' AND n.state = 'suppressed' AND other.id = n.covered_by_id
-              AND (other.state = 'failed' OR (other.state = 'suppressed' AND other.because = 'recovered'))
-              AND e.id = n.episode_id AND e.closed_at IS NULL AND e.told_at IS NULL
-            """
+            FROM untold WHERE n.id = untold.id AND untold.place = 1
+            """,
+            {"graver": kinds.EXHAUSTED.name},
         )
         return cursor.rowcount

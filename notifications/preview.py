@@ -39,7 +39,7 @@ def preview(*, at: datetime) -> Preview:
     for halt in halting.active_halts((Process.NOTIFICATIONS,)):
         whom = f"of partner {halt.partner.slug}" if halt.partner else "of everyone"
         found.stopped.append(f"notifications {whom} are halted since {halt.since:%Y-%m-%d %H:%M} UTC: {halt.reason}")
-    if NotificationLog.objects.exists() and (doubt := instance.why_not_confirmed()):
+    if doubt := instance.doubt():
         found.stopped.append(doubt)
     _owed_already(found)
     _owed_next(found, at)

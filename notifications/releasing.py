@@ -63,7 +63,10 @@ def _held(*, lock: bool = False) -> list[NotificationLog]:
 
 
 def _still_true(held: Iterable[NotificationLog]) -> set[int]:
-    """Those of the mails that say what is so: the fall goes on, the customer is active."""
+    """Those of the mails that say what is so: the fall goes on, the customer is not closed.
+
+    A suspended customer's goes out once the customer is active again, like any that waits.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -74,7 +77,7 @@ def _still_true(held: Iterable[NotificationLog]) -> set[int]:
             LEFT JOIN billing_balancealert a ON a.id = e.alert_id
             WHERE n.id = ANY(%s) AND (
                 n.kind = 'apology'
-                OR (cu.status = 'active' AND (n.kind <> ALL(%s) OR (e.closed_at IS NULL AND b.balance < a.threshold)))
+                OR (cu.status <> 'closed' AND (n.kind <> ALL(%s) OR (e.closed_at IS NULL AND b.balance < a.threshold)))
             )
             """,
             [[log.pk for log in held], [kind.name for kind in kinds.KINDS.values() if kind.needs_the_fall]],
@@ -85,10 +88,10 @@ def _still_true(held: Iterable[NotificationLog]) -> set[int]:
 def _release(held: list[NotificationLog], true: set[int], trip: BreakerTrip | None) -> Release:
     return Release(
         trip=trip.reason if trip else "",
-        doubt=instance.why_not_confirmed(),
+        doubt=instance.doubt(),
         goes_out=dict(Counter(log.kind for log in held if log.pk in true)),
         over=sum(log.pk not in true for log in held),
-        a_minute=breaker.limits().released_a_minute,
+        a_minute=breaker.limits_for_preview().released_a_minute,
     )
 
 

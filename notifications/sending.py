@@ -343,7 +343,8 @@ def _leave(log: NotificationLog, claim: Claim, reason: MayNotSend) -> State:
         return reason.state
     with transaction.atomic(durable=True):
         is_over = episodes.close_recovered(log.episode_id) or log.kind == kinds.REMINDER.name
-        state = State.SUPPRESSED if is_over else State.PENDING  # pending: it fell again in this very moment
+        # Pending: it fell again in this very moment, or somebody else was told, and the fall ends only later.
+        state = State.SUPPRESSED if is_over else State.PENDING
         _leave_claim(
             claim,
             state=state,
@@ -378,8 +379,10 @@ def _take_back(claim: Claim, words: str) -> None:
 
 
 def _leave_claim(claim: Claim, *, state: State, because: Because, detail: str) -> None:
+    # What has to wait waits a while: owed at once, the same pass would find it again and again.
+    later = {"next_try_at": Now() + delay_after(1)} if state == State.PENDING else {}
     NotificationLog.objects.filter(pk=claim.log_id, token=claim.token, state=State.CLAIMED).update(
-        state=state, because=because, detail=detail, token=None, lease_until=None
+        state=state, because=because, detail=detail, token=None, lease_until=None, **later
     )
 
 

@@ -1,0 +1,728 @@
+"""What staff order of mails: every verb from every state, twice, by two people at once; and the commands to do it."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.mail import EmailMultiAlternatives
+from django.utils import timezone
+
+from billing import halting
+from billing.models import Customer, CustomerStatus, Episode, Process
+from notifications import breaker, reviewing
+from notifications.breaker import Reached
+from notifications.models import (
+    BreakerTrip,
+    ConfirmedInstance,
+    NotificationContent,
+    NotificationHistory,
+    NotificationLog,
+    Outcome,
+    StaffOrder,
+    State,
+    Verb,
+)
+from notifications.reviewing import ALREADY, Reviewed
+from tests.billing.at_once import at_once
+from tests.billing.test_commands import command
+from tests.factories import make_customer, make_switch
+from tests.faults.processes import run
+from tests.notifications.conftest import Server, free_port
+from tests.notifications.stories import (
+    DAY,
+    log_of,
+    make_attempt,
+    make_fallen,
+    make_mail,
+    make_watched,
+    move_balance,
+    nothing_may_be_written,
+    owe,
+    real_commits,
+    recipients,
+    run_pass,
+    set_balance,
+    set_limits,
+    standing,
+    states,
+    tell_whom,
+)
+
+Outbox = list[EmailMultiAlternatives]
+ASTRID, MEI = "Astrid Holm", "Mei Tanaka"
+REASON = "They called."
+
+GOES = {State.PENDING, State.CLAIMED, State.SENDING, State.SENT}
+
+# From which states each verb leads where, and in which there is nothing left to do. From all others it leads nowhere.
+WAYS: dict[Verb, tuple[set[State], State, set[State]]] = {
+    Verb.APPROVE: ({State.HELD}, State.PENDING, GOES),
+    Verb.RETRY: ({State.FAILED}, State.PENDING, GOES),
+    Verb.RESEND: ({State.UNCERTAIN}, State.PENDING, GOES),
+    Verb.DELIVERED: ({State.UNCERTAIN}, State.SENT, {State.SENT}),
+    Verb.SUPPRESS: (
+        {State.PENDING, State.HELD, State.FAILED, State.UNCERTAIN},
+        State.SUPPRESSED,
+        {State.SUPPRESSED},
+    ),
+    Verb.ERRANT: ({State.SENT}, State.SENT, set()),
+    Verb.APOLOGISE: (set(), State.SENT, set()),
+}
+
+
+def review(verb: Verb, *logs: NotificationLog, by: str = ASTRID) -> Reviewed:
+    return reviewing.review(verb, [log.key for log in logs], reason=REASON, by=by)
+
+
+def make_errant(**fields: Any) -> NotificationLog:
+    return make_mail(State.SENT, is_errant=True, **fields)
+
+
+def apology_for(log: NotificationLog) -> NotificationLog:
+    return NotificationLog.objects.select_related("content").get(errant=log)
+
+
+@pytest.mark.django_db
+class TestAVerb:
+    @pytest.mark.parametrize("state", list(State))
+    @pytest.mark.parametrize("verb", list(WAYS))
+    def test_leads_from_some_states_to_one_and_from_others_nowhere(self, verb: Verb, state: State) -> None:
+        begins, ends, already = WAYS[verb]
+        log = make_mail(state)
+        before = NotificationLog.objects.values().get(pk=log.pk)
+        reviewed = review(verb, log)
+        if state in begins:
+            assert reviewed == Reviewed(done=[log.key])
+            assert standing(log)[0] == ends
+            assert (StaffOrder.objects.count(), log.history.count()) == (1, 1)
+            return
+        assert reviewed.done == []
+        why = reviewed.left_alone[log.key]
+        assert why == ALREADY if state in already else why not in {"", ALREADY}
+        assert NotificationLog.objects.values().get(pk=log.pk) == before
+        assert (StaffOrder.objects.count(), log.history.count()) == (0, 0)
+
+    @pytest.mark.parametrize("verb", [verb for verb in WAYS if verb != Verb.APOLOGISE])
+    def test_done_twice_is_done_once(self, verb: Verb) -> None:
+        log = make_mail(sorted(WAYS[verb][0])[0])
+        assert review(verb, log).done == [log.key]
+        assert review(verb, log, by=MEI) == Reviewed(left_alone={log.key: ALREADY})
+        assert [line.by for line in log.history.all()] == [ASTRID]
+
+    def test_is_kept_with_who_when_and_why(self) -> None:
+        log = make_mail(State.HELD)
+        review(Verb.APPROVE, log)
+        line = log.history.get()
+        assert (line.by, line.verb, line.reason) == (ASTRID, "approve", REASON)
+        assert (line.from_state, line.to_state) == ("held", "pending")
+        assert line.order == StaffOrder.objects.get()
+        assert (line.order.by, line.order.verb, line.order.reason, line.order.count) == (ASTRID, "approve", REASON, 1)
+        log.refresh_from_db()
+        assert (log.detail, log.order, log.try_count) == (f"approve by {ASTRID}: {REASON}", line.order, 0)
+
+    @pytest.mark.parametrize("verb", [*WAYS])
+    @pytest.mark.parametrize("reason", ["", " \n"])
+    def test_needs_a_reason(self, verb: Verb, reason: str) -> None:
+        log = make_mail(State.HELD)
+        with pytest.raises(ValueError, match="Say why"):
+            reviewing.review(verb, [log.key], reason=reason, by=ASTRID)
+        assert standing(log)[0] == "held"
+
+    def test_that_only_the_breaker_has_is_refused(self) -> None:
+        log = make_mail(State.HELD)
+        with pytest.raises(ValueError, match="no verb of staff"):
+            review(Verb.RELEASE, log)
+
+    def test_changes_those_that_it_fits_and_tells_of_the_others(self) -> None:
+        failed, sent, suppressed = (make_mail(state) for state in (State.FAILED, State.SENT, State.SUPPRESSED))
+        keys = [failed.key, sent.key, "low_balance:none", suppressed.key, failed.key]
+        reviewed = reviewing.review(Verb.RETRY, keys, reason=REASON, by=ASTRID)
+        assert reviewed.done == [failed.key]
+        assert reviewed.left_alone == {
+            sent.key: ALREADY,
+            "low_balance:none": "there is no such mail",
+            suppressed.key: "it is suppressed: retry is for mails that are failed",
+        }
+        assert StaffOrder.objects.get().count == 1
+
+    def test_of_many_mails_is_one_order_of_so_many(self) -> None:
+        logs = [make_mail(State.FAILED) for _ in range(3)]
+        review(Verb.RETRY, *logs)
+        assert StaffOrder.objects.get().count == 3
+        assert set(NotificationHistory.objects.values_list("order", flat=True)) == {StaffOrder.objects.get().pk}
+
+
+@pytest.mark.django_db
+class TestWhatFollows:
+    @pytest.mark.parametrize(
+        ("verb", "state"),
+        [(Verb.APPROVE, State.HELD), (Verb.RETRY, State.FAILED), (Verb.RESEND, State.UNCERTAIN)],
+    )
+    def test_a_mail_that_is_ordered_goes_out_once_with_its_own_message_id(
+        self, mail_server: Server, verb: Verb, state: State
+    ) -> None:
+        log = make_mail(state)
+        review(verb, log)
+        assert [run_pass().sent, run_pass().sent] == [1, 0]
+        assert [mail["Message-ID"] for mail in mail_server.mails] == [log.message_id]
+        assert standing(log) == ("sent", "")
+
+    @pytest.mark.parametrize(
+        ("verb", "state"),
+        [(Verb.APPROVE, State.HELD), (Verb.RETRY, State.FAILED), (Verb.RESEND, State.UNCERTAIN)],
+    )
+    def test_a_mail_that_is_ordered_does_not_go_out_where_it_is_not_true_any_more(
+        self, mail_server: Server, verb: Verb, state: State
+    ) -> None:
+        log = make_mail(state)
+        move_balance(log.customer, 50)
+        review(verb, log)
+        run_pass()
+        assert standing(log) == ("suppressed", "recovered")
+        assert mail_server.mails == []
+
+    def test_a_mail_known_to_have_arrived_is_sent_and_its_attempt_accepted(self) -> None:
+        log = make_mail(State.UNCERTAIN)
+        review(Verb.DELIVERED, log)
+        log.refresh_from_db()
+        assert (log.state, log.because, log.order) == ("sent", "", None)
+        assert log.sent_at is not None
+        attempt = log.attempts.get()
+        assert (attempt.outcome, attempt.ended_at is not None) == (Outcome.ACCEPTED, True)
+        assert run_pass().sent == 0
+
+    def test_a_mail_that_staff_suppressed_stays_so(self) -> None:
+        log = make_mail()
+        review(Verb.SUPPRESS, log)
+        run_pass()
+        assert standing(log) == ("suppressed", "staff")
+
+    def test_a_mail_that_is_tried_anew_has_all_its_tries_again(self) -> None:
+        log = make_mail(State.FAILED, try_count=20, next_try_at=timezone.now() + DAY)
+        review(Verb.RETRY, log)
+        log.refresh_from_db()
+        assert log.try_count == 0
+        assert log.next_try_at <= timezone.now()
+
+    def test_a_mail_without_an_address_goes_to_the_one_that_there_is_now(self, mail_server: Server) -> None:
+        alert = make_watched()
+        Customer.objects.filter(pk=alert.customer_id).update(email="")
+        set_balance(alert.customer, 5)
+        run_pass()
+        log = log_of(alert)
+        assert review(Verb.RETRY, log).left_alone == {log.key: "the customer has no address"}
+        Customer.objects.filter(pk=alert.customer_id).update(email="lindqvist")
+        assert review(Verb.RETRY, log).left_alone == {log.key: "“lindqvist” is no address"}
+        Customer.objects.filter(pk=alert.customer_id).update(email=" New@Example.net ")
+        assert review(Verb.RETRY, log).done == [log.key]
+        assert run_pass().sent == 1
+        assert mail_server.recipients == recipients() == ["new@example.net"]
+
+    def test_a_refused_mail_goes_to_the_same_recipient_again(self, mail_server: Server) -> None:
+        alert = make_fallen()
+        mail_server.on_body = lambda _message: "554 no"
+        run_pass()
+        mail_server.on_body = lambda _message: "250 yes"
+        Customer.objects.filter(pk=alert.customer_id).update(email="other@example.net")
+        review(Verb.RETRY, log_of(alert))
+        run_pass()
+        assert mail_server.recipients == [alert.customer.email]
+
+    def test_a_fall_whose_mail_was_retried_counts_as_told(self, mail_server: Server) -> None:
+        log = make_mail(State.FAILED)
+        review(Verb.RETRY, log)
+        run_pass()
+        assert Episode.objects.get().told_at is not None
+
+
+@pytest.mark.django_db
+class TestApologies:
+    def test_go_to_the_recipients_of_the_errant_mails(self, mailoutbox: Outbox) -> None:
+        alert = make_watched()
+        tell_whom(alert, "desk@example.net")
+        errant = make_errant(alert=alert, recipient="desk@example.net")
+        assert review(Verb.APOLOGISE, errant).done == [errant.key]
+        apology = apology_for(errant)
+        assert (apology.kind, apology.state, apology.customer) == ("apology", "pending", errant.customer)
+        assert (apology.content.recipient, apology.order) == ("desk@example.net", StaffOrder.objects.get())
+        assert run_pass().sent == 1
+        assert [mail.to for mail in mailoutbox] == [["desk@example.net"]]
+        assert mailoutbox[0].subject.startswith("Sorry")
+
+    def test_are_one_each_ever(self, mailoutbox: Outbox) -> None:
+        errants = [make_errant() for _ in range(3)]
+        assert len(review(Verb.APOLOGISE, *errants[:2]).done) == 2
+        again = review(Verb.APOLOGISE, *errants, by=MEI)
+        assert again == Reviewed(
+            done=[errants[2].key], left_alone=dict.fromkeys([errants[0].key, errants[1].key], ALREADY)
+        )
+        run_pass()
+        assert review(Verb.APOLOGISE, *errants).done == []
+        run_pass()
+        assert len(mailoutbox) == 3
+
+    @pytest.mark.parametrize("status", [CustomerStatus.SUSPENDED, CustomerStatus.CLOSED])
+    def test_reach_customers_who_are_not_active(self, mailoutbox: Outbox, status: CustomerStatus) -> None:
+        errant = make_errant()
+        Customer.objects.update(status=status)
+        review(Verb.APOLOGISE, errant)
+        assert run_pass().sent == 1
+        assert len(mailoutbox) == 1
+
+    def test_are_exempt_from_the_limits(self) -> None:
+        errants = [make_errant() for _ in range(4)]
+        set_limits(mails_an_hour=1, customers_a_pass=1, mails_a_recipient_a_day=1)
+        review(Verb.APOLOGISE, *errants)
+        assert run_pass().sent == 4
+        assert not BreakerTrip.objects.exists()
+
+    def test_are_not_for_mails_that_were_no_error(self) -> None:
+        sent, errant = make_mail(State.SENT), make_errant()
+        assert review(Verb.APOLOGISE, sent, errant).left_alone == {sent.key: "it is not marked as errant"}
+
+    def test_are_not_possible_where_the_recipient_was_erased(self) -> None:
+        errant = make_errant()
+        NotificationContent.objects.update(recipient="", erased_at=timezone.now())
+        assert review(Verb.APOLOGISE, errant).left_alone == {errant.key: "its recipient was erased"}
+
+    def test_can_be_errors_themselves(self) -> None:
+        errant = make_errant()
+        review(Verb.APOLOGISE, errant)
+        run_pass()
+        apology = apology_for(errant)
+        review(Verb.ERRANT, apology)
+        assert review(Verb.APOLOGISE, apology).done == [apology.key]
+        assert NotificationLog.objects.filter(kind="apology").count() == 2
+
+    def test_are_previewed_without_writing_anything(self) -> None:
+        errants, sent = [make_errant() for _ in range(2)], make_mail(State.SENT)
+        review(Verb.APOLOGISE, errants[0])
+        with nothing_may_be_written():
+            found = reviewing.apologies_for([*(log.key for log in errants), sent.key, "none"])
+        assert found.done == [errants[1].key]
+        assert found.left_alone == {
+            errants[0].key: ALREADY,
+            sent.key: "it is not marked as errant",
+            "none": "there is no such mail",
+        }
+
+
+@real_commits
+class TestTwoPeopleAtOnce:
+    @pytest.mark.parametrize("verb", [verb for verb in WAYS if verb != Verb.APOLOGISE])
+    def test_do_it_once(self, verb: Verb) -> None:
+        log = make_mail(sorted(WAYS[verb][0])[0])
+        answers = at_once(lambda: review(verb, log), lambda: review(verb, log, by=MEI))
+        assert sorted(answer.done for answer in answers) == [[], [log.key]]
+        assert sorted(answer.left_alone.get(log.key, "") for answer in answers) == ["", ALREADY]
+        assert (log.history.count(), StaffOrder.objects.count()) == (1, 1)
+
+    def test_apologise_once(self) -> None:
+        errants = [make_errant() for _ in range(5)]
+        answers = at_once(
+            lambda: review(Verb.APOLOGISE, *errants),
+            lambda: review(Verb.APOLOGISE, *reversed(errants), by=MEI),
+            lambda: review(Verb.APOLOGISE, *errants[2:]),
+        )
+        assert sum(len(answer.done) for answer in answers) == 5
+        assert NotificationLog.objects.filter(kind="apology").count() == 5
+
+    def test_who_want_different_things_get_one_or_one_after_the_other(self) -> None:
+        logs = [make_mail(State.FAILED) for _ in range(6)]
+        answers = at_once(lambda: review(Verb.RETRY, *logs), lambda: review(Verb.SUPPRESS, *reversed(logs), by=MEI))
+        # To say no comes last or makes the other one come too late; in both cases nothing goes out.
+        assert set(states()) == {"suppressed"}
+        assert NotificationHistory.objects.count() == sum(len(answer.done) for answer in answers)
+
+    def test_do_not_stop_what_a_worker_is_handing_over(self, mail_server: Server) -> None:
+        log = make_mail()
+        suppressed, done = at_once(lambda: review(Verb.SUPPRESS, log), run_pass)
+        assert len(mail_server.mails) == done.sent == int(not suppressed.done)
+        assert standing(log)[0] == ("suppressed" if suppressed.done else "sent")
+
+
+KEYS_OF_A_PASS = ["created", "sent", "failed", "uncertain", "held", "suppressed", "pending"]
+
+
+@pytest.mark.django_db
+class TestTheCommandRunNotifications:
+    def test_says_what_it_did(self, mailoutbox: Outbox) -> None:
+        make_fallen()
+        answer = command("run_notifications")
+        assert answer.status == 0
+        assert answer.lines == [
+            "1 mails newly owed, 1 sent, 0 failed, 0 uncertain.",
+            "0 held, 0 not needed any more; 0 still owed.",
+        ]
+        assert answer.err == ""
+
+    def test_answers_programs_in_one_object(self, mailoutbox: Outbox) -> None:
+        make_fallen()
+        answer = command("run_notifications", "--json")
+        assert answer.status == 0
+        assert answer.json == dict.fromkeys(KEYS_OF_A_PASS, 0) | {"created": 1, "sent": 1, "halted": [], "trouble": []}
+
+    def test_says_that_it_is_halted(self) -> None:
+        make_fallen()
+        make_switch(process=Process.NOTIFICATIONS, reason="Wrong prices.")
+        answer = command("run_notifications", "--json")
+        assert (answer.status, answer.json["halted"]) == (3, ["Wrong prices."])
+        assert (answer.json["created"], answer.json["pending"]) == (1, 1)
+        assert "Halted: Wrong prices" in command("run_notifications").out
+
+    def test_goes_on_for_the_others_where_a_partner_is_halted(self, mailoutbox: Outbox) -> None:
+        alert = make_fallen()
+        make_switch(process=Process.NOTIFICATIONS, partner=alert.customer.partner, reason="Wrong prices.")
+        answer = command("run_notifications", "--json")
+        assert (answer.status, answer.json["halted"], answer.json["pending"]) == (0, ["Wrong prices."], 1)
+        assert mailoutbox == []
+
+    def test_says_that_the_mail_server_is_of_no_use(self, settings: Any) -> None:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
+        make_fallen()
+        make_fallen()
+        answer = command("run_notifications", "--json")
+        assert (answer.status, answer.json["pending"]) == (1, 2)
+        (trouble,) = answer.json["trouble"]
+        assert "nothing listens there" in trouble
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["--at=2126-01-01"], "is in the future"),
+            (["--at=yesterday"], "“yesterday” is no time"),
+            (["--workers=0"], "--workers must be at least 1"),
+        ],
+    )
+    def test_refuses_what_makes_no_sense(self, words: list[str], sentence: str) -> None:
+        make_fallen()
+        answer = command("run_notifications", *words)
+        assert (answer.status, answer.out) == (2, "")
+        assert sentence in answer.err
+        assert states() == []
+
+    def test_acts_at_the_time_given(self) -> None:
+        make_fallen(remind_every_days=7)
+        assert command("run_notifications", "--json").json["created"] == 1
+        later = f"--at={(timezone.now() + 8 * DAY).isoformat()}"
+        assert command("run_notifications", "--json", later, "--future").json["created"] == 1
+
+    def test_hands_over_only_where_told_so(self, mailoutbox: Outbox) -> None:
+        make_fallen()
+        assert command("run_notifications", "--only-deliver", "--json").json["sent"] == 0
+        owe()
+        assert command("run_notifications", "--only-deliver", "--json").json["sent"] == 1
+
+
+@pytest.mark.django_db
+class TestTheDryRun:
+    def dry_run(self, *words: str) -> dict[str, Any]:
+        """What it says; PostgreSQL refuses it to write anything."""
+        with nothing_may_be_written():
+            answer = command("run_notifications", "--dry-run", "--json", *words)
+        assert answer.status == 0
+        return answer.json
+
+    def test_says_on_the_first_day_that_there_is_nothing(self) -> None:
+        assert self.dry_run() == {"mails": 0, "would_hear": [], "would_not": [], "stopped": []}
+        assert not ConfirmedInstance.objects.exists()
+
+    def test_says_who_would_hear_what_and_why(self) -> None:
+        alert = make_fallen()
+        tell_whom(alert, "desk@example.net", "owner@example.net")
+        account = alert.customer.account
+        found = self.dry_run()
+        assert found["mails"] == 2
+        assert found["would_hear"] == [
+            {"account": account, "kind": "low_balance", "recipient": recipient, "because": "below 10"}
+            for recipient in ("desk@example.net", "owner@example.net")
+        ]
+        assert found == self.dry_run()
+        assert run_pass().sent == 2
+
+    def test_says_who_would_not_and_why_not(self) -> None:
+        five = make_watched(5)
+        make_watched(10, customer=five.customer)
+        set_balance(five.customer, 3)
+        without = make_watched(customer=make_customer(balance=100, email="", credit_limit=100))
+        told = make_mail(State.SENT)
+        make_mail(State.HELD, detail="the breaker tripped")
+        suspended = make_fallen()
+        Customer.objects.filter(pk=suspended.customer_id).update(status=CustomerStatus.SUSPENDED)
+        set_balance(without.customer, 5)
+        found = self.dry_run()
+        assert [mail["account"] for mail in found["would_hear"]] == [five.customer.account]
+        why = {mail["account"]: mail["because"] for mail in found["would_not"]}
+        assert why[five.customer.account] == "told of by the mail about a lower threshold"
+        assert why[without.customer.account] == "the customer has no address"
+        assert why[told.customer.account].startswith("was told at ")
+        assert why[suspended.customer.account] == "the customer is suspended"
+        assert "held: the breaker tripped" in why.values()
+        assert len(found["would_not"]) == 5
+
+    def test_says_what_is_owed_already(self) -> None:
+        waits, over = make_mail(), make_mail()
+        Episode.objects.filter(pk=over.episode_id).update(closed_at=timezone.now())
+        found = self.dry_run()
+        assert [mail["account"] for mail in found["would_hear"]] == [waits.customer.account]
+        assert [(mail["account"], mail["because"]) for mail in found["would_not"]] == [
+            (over.customer.account, "the balance has recovered")
+        ]
+
+    def test_looks_ahead_as_far_as_told(self) -> None:
+        make_fallen(remind_every_days=7)
+        run_pass()
+        assert self.dry_run()["mails"] == 0
+        assert [mail["kind"] for mail in self.dry_run("--at=2126-01-01")["would_hear"]] == ["reminder"]
+
+    def test_says_what_keeps_all_of_it_back(self) -> None:
+        make_fallen()
+        owe()
+        make_switch(process=Process.NOTIFICATIONS, reason="Wrong prices.")
+        ConfirmedInstance.objects.update(timeline="FFFFFFFF")
+        halted, copied = self.dry_run()["stopped"]
+        assert halted.endswith("UTC: Wrong prices.")
+        assert copied.startswith("the database failed over")
+
+    def test_speaks_to_people_in_sentences(self) -> None:
+        alert = make_fallen()
+        with nothing_may_be_written():
+            answer = command("run_notifications", "--dry-run")
+        assert answer.lines == [
+            "1 mails would go out.",
+            f"  {alert.customer.account}: low_balance to {alert.customer.email}: below 10",
+        ]
+
+
+@real_commits
+class TestSeveralProcesses:
+    def test_hand_over_each_mail_once(self, mail_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        alerts = [make_fallen() for _ in range(25)]
+        monkeypatch.setenv("EMAIL_URL", f"smtp://127.0.0.1:{mail_server.port}")
+        status, answer = run("run_notifications", "--workers=3")
+        assert (status, answer["created"], answer["pending"]) == (0, 25, 0)
+        assert sorted(mail_server.recipients) == sorted(alert.customer.email for alert in alerts)
+        assert set(states()) == {"sent"}
+
+
+@pytest.mark.django_db
+class TestTheCommandReview:
+    def test_does_the_verb_to_the_mails_named(self) -> None:
+        logs = [make_mail(State.FAILED) for _ in range(2)]
+        answer = command("review", "retry", *(log.key for log in logs), f"--reason={REASON}")
+        assert (answer.status, answer.lines) == (0, ["retry: 2 mails."])
+        line = logs[0].history.get()
+        assert (line.reason, line.by.endswith("(command line)")) == (REASON, True)
+
+    def test_answers_programs_in_one_object(self) -> None:
+        failed, sent = make_mail(State.FAILED), make_mail(State.SENT)
+        answer = command("review", "suppress", failed.key, sent.key, f"--reason={REASON}", "--json")
+        assert answer.status == 0
+        assert answer.json["done"] == 1
+        assert list(answer.json["left_alone"]) == [sent.key]
+
+    def test_done_twice_is_fine(self) -> None:
+        failed = make_mail(State.FAILED)
+        for done in (1, 0):
+            answer = command("review", "retry", failed.key, f"--reason={REASON}", "--json")
+            assert (answer.status, answer.json["done"]) == (0, done)
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["retry"], "Say why"),
+            (["retry", "--reason= "], "Say why"),
+            (["forget", "--reason=no"], "There is no verb “forget”"),
+            (["release", "--reason=no"], "There is no verb “release”"),
+            (["retry", "--preview"], "--preview is for apologise"),
+        ],
+    )
+    def test_refuses_what_makes_no_sense(self, words: list[str], sentence: str) -> None:
+        log = make_mail(State.FAILED)
+        answer = command("review", words[0], log.key, *words[1:])
+        assert (answer.status, answer.out) == (2, "")
+        assert sentence in answer.err
+        assert standing(log)[0] == "failed"
+
+    def test_fails_where_it_fits_none_of_the_mails(self) -> None:
+        sent, suppressed = make_mail(State.SENT), make_mail(State.SUPPRESSED)
+        for keys, status in [(["low_balance:none"], 2), ([suppressed.key, sent.key], 2), ([sent.key], 0)]:
+            answer = command("review", "retry", *keys, "--reason=x", "--json")
+            assert (answer.status, answer.json["done"]) == (status, 0)
+            assert list(answer.json["left_alone"]) == keys
+
+    def test_previews_apologies(self) -> None:
+        errant, sent = make_errant(), make_mail(State.SENT)
+        with nothing_may_be_written():
+            answer = command("review", "apologise", errant.key, sent.key, "--preview")
+        assert answer.status == 0
+        assert answer.lines == [
+            "1 apologies would go out.",
+            f"  left alone: {sent.key}: it is not marked as errant",
+        ]
+
+
+@pytest.mark.django_db
+class TestTheCommandNotification:
+    @pytest.mark.parametrize("name_of", [lambda log: log.key, lambda log: log.message_id], ids=["key", "Message-ID"])
+    def test_tells_a_mails_whole_life(self, mail_server: Server, name_of: Callable[[NotificationLog], str]) -> None:
+        alert = make_fallen()
+        mail_server.on_body = lambda _message: "554 5.7.1 looks like spam"
+        run_pass()
+        log = log_of(alert)
+        review(Verb.RETRY, log)
+        mail_server.on_body = lambda _message: "250 2.0.0 taken as 4711"
+        run_pass()
+        review(Verb.ERRANT, log)
+        with nothing_may_be_written():
+            answer = command("notification", name_of(log))
+        assert answer.status == 0
+        story = [line.partition(" UTC  ")[2] for line in answer.lines if " UTC  " in line]
+        assert story[0] == "owed"
+        assert "refused at reply (554 5.7.1 looks like spam): not delivered" in story[1]
+        assert story[2] == f"retry by {ASTRID}: {REASON} (failed → pending)"
+        assert "taken by the server (250 2.0.0 taken as 4711)" in story[3]
+        assert story[4] == f"errant by {ASTRID}: {REASON} (sent → sent)"
+        assert answer.lines[-1].endswith("; marked as errant")
+
+    def test_answers_programs_in_one_object(self) -> None:
+        log = make_mail(State.UNCERTAIN)
+        make_attempt(log, outcome=Outcome.DEFERRED)
+        answer = command("notification", log.key, "--json")
+        assert answer.status == 0
+        found = answer.json
+        assert (found["key"], found["state"], found["because"]) == (log.key, "uncertain", "broke_off")
+        assert [(one["number"], one["outcome"]) for one in found["attempts"]] == [(1, "unknown"), (2, "deferred")]
+        assert (found["history"], found["recipient"]) == ([], log.customer.email)
+
+    def test_refuses_a_mail_that_there_is_not(self) -> None:
+        answer = command("notification", "low_balance:none")
+        assert (answer.status, answer.out) == (2, "")
+        assert "There is no mail “low_balance:none”" in answer.err
+        assert command("notification", "<none@ivy.invalid>", "--json").json["error"]
+
+
+COLUMNS = [
+    "key", "account", "kind", "recipient", "state", "errant", "created_at", "sent_at", "attempts", "message_id",
+]  # fmt: skip
+
+
+@pytest.mark.django_db
+class TestTheCommandExportNotifications:
+    def rows(self, *words: str) -> list[dict[str, str]]:
+        with nothing_may_be_written():
+            answer = command("export_notifications", *words)
+        assert answer.status == 0
+        return list(csv.DictReader(io.StringIO(answer.out)))
+
+    def test_lists_every_mail_in_the_order_in_which_it_was_owed(self) -> None:
+        logs = [make_mail(State.SENT, is_errant=True), make_mail(State.FAILED), make_mail()]
+        rows = self.rows()
+        assert list(rows[0]) == COLUMNS
+        assert [row["key"] for row in rows] == [log.key for log in logs]
+        assert [(row["state"], row["errant"], row["attempts"]) for row in rows] == [
+            ("sent", "yes", "1"),
+            ("failed", "no", "1"),
+            ("pending", "no", "0"),
+        ]
+        assert [bool(row["sent_at"]) for row in rows] == [True, False, False]
+        assert [row["recipient"] for row in rows] == [log.customer.email for log in logs]
+
+    def test_has_a_header_even_where_there_is_nothing(self) -> None:
+        assert command("export_notifications").lines == [",".join(COLUMNS)]
+
+    def test_is_one_object_for_programs(self) -> None:
+        log = make_mail()
+        answer = command("export_notifications", "--json")
+        (row,) = json.loads(answer.out)["rows"]
+        assert (list(row), row["key"]) == (COLUMNS, log.key)
+
+    def test_goes_by_customer_and_by_time_half_open(self) -> None:
+        begin = datetime(2026, 3, 2, tzinfo=UTC)
+        logs = [make_mail(created_at=begin + number * timedelta(hours=12)) for number in range(4)]
+        assert [row["key"] for row in self.rows("--from=2026-03-02", "--to=2026-03-03")] == [
+            log.key for log in logs[:2]
+        ]
+        assert [row["key"] for row in self.rows("--account", logs[3].customer.account)] == [logs[3].key]
+
+    @pytest.mark.parametrize(
+        ("word", "sentence"),
+        [("--account=none", "There is no customer “none”"), ("--from=then", "“then” is no time")],
+    )
+    def test_refuses_what_makes_no_sense(self, word: str, sentence: str) -> None:
+        answer = command("export_notifications", word)
+        assert (answer.status, answer.out) == (2, "")
+        assert sentence in answer.err
+
+    def test_does_not_name_who_was_erased(self) -> None:
+        make_mail(State.SENT)
+        NotificationContent.objects.update(recipient="", erased_at=timezone.now())
+        assert [row["recipient"] for row in self.rows()] == [""]
+
+
+@pytest.mark.django_db
+class TestTheCommandResetBreaker:
+    def trip(self) -> NotificationLog:
+        set_limits()
+        log = make_mail()
+        breaker.trip(Reached("mails_an_hour", "too many mails"))
+        return log
+
+    def test_previews_without_writing_anything(self) -> None:
+        self.trip()
+        with nothing_may_be_written():
+            answer = command("reset_breaker", "--preview", "--json")
+            people = command("reset_breaker", "--preview")
+        assert answer.status == people.status == 0
+        assert answer.json == {
+            "trip": "too many mails",
+            "doubt": "",
+            "mails": 1,
+            "by_kind": {"low_balance": 1},
+            "no_longer_true": 0,
+            "a_minute": 60,
+        }
+        assert people.lines == [
+            "The breaker tripped: too many mails.",
+            "1 held mails would go out, 60 a minute:",
+            "  1 of kind low_balance",
+            "0 are no longer true and would not.",
+        ]
+
+    def test_resets_and_is_fine_with_being_repeated(self) -> None:
+        log = self.trip()
+        for mails, changed in [(1, True), (0, False)]:
+            answer = command("reset_breaker", f"--reason={REASON}", "--json")
+            assert answer.status == 0
+            assert answer.json == {
+                "processes": [{"process": "notifications", "partner": None, "state": "working", "changed": changed}],
+                "mails": mails,
+                "no_longer_true": 0,
+            }
+        assert standing(log)[0] == "pending"
+
+    def test_says_that_a_halt_of_staff_goes_on(self) -> None:
+        self.trip()
+        halting.halt(Process.NOTIFICATIONS, reason="Wrong prices.", by=MEI)
+        answer = command("reset_breaker", f"--reason={REASON}")
+        assert answer.lines[:2] == [
+            "notifications: halted.",
+            "Staff's own halt goes on: resume notifications ends it.",
+        ]
+
+    @pytest.mark.parametrize("words", [[], ["--reason= "]])
+    def test_needs_a_reason(self, words: list[str]) -> None:
+        log = self.trip()
+        answer = command("reset_breaker", *words)
+        assert answer.status == 2
+        assert "Say why" in answer.err
+        assert standing(log)[0] == "held"
+
+    def test_has_nothing_to_do_where_nothing_has_tripped(self) -> None:
+        answer = command("reset_breaker", f"--reason={REASON}")
+        assert (answer.status, answer.lines) == (0, ["notifications: working; the breaker had not halted them."])
