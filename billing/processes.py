@@ -4,6 +4,7 @@ import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -22,7 +23,12 @@ class ProcessId:
 
 def this_process() -> ProcessId:
     """The process that asks."""
-    return ProcessId(_host(), os.getpid(), _process_started(os.getpid()))
+    return _process(os.getpid())
+
+
+@cache
+def _process(pid: int) -> ProcessId:
+    return ProcessId(_host(), pid, _process_started(pid))
 
 
 def _host() -> str:

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from billing import halting
 from billing.models import HaltCause, Process
-from notifications import breaker, claiming, evidence, instance, owing, sending
+from notifications import breaker, claiming, evidence, instance, owing, rendering, sending
 from notifications.claiming import Claim, LimitReached
 from notifications.models import NotificationLog, State
 from notifications.transports import Transport, transport
@@ -126,11 +126,12 @@ def _hand_over(
 ) -> bool:
     """Hand over the mails claimed; False when no more are to be claimed: a halt, a full limit, a server of no use."""
     waiting = list(claims)
+    logs = rendering.known(claim.log_id for claim in claims)
     try:
         while waiting:
             claim = waiting[0]
             try:
-                outcome = sending.send(claim, way)
+                outcome = sending.send(claim, way, logs[claim.log_id])
             except sending.NotMine:
                 waiting.pop(0)
                 continue

@@ -5,12 +5,14 @@ the message from what was frozen, the same at every try.
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from email import message_from_bytes, policy
+from email import policy
 from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.parser import BytesParser
 from email.utils import format_datetime, parseaddr
 from typing import Any
 from urllib.parse import quote
@@ -39,47 +41,58 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Written:
-    """A mail, ready to be frozen. `sender` and `reply_to` are whole header values, `reply_to` may be empty."""
+    """A mail, ready to be frozen. `sender` and `reply_to` are whole header values, `reply_to` may be empty.
+
+    `message` is what `assemble` makes of it, as it goes over the wire.
+    """
 
     sender: str
     reply_to: str
     subject: str
     text: str
     html: str
+    frozen_at: datetime
+    message: bytes = b""
+
+
+RELATED = ("customer__balance_row", "partner", "alert", "episode", "content", "errant__content")
+
+
+def known(ids: Iterable[int]) -> dict[int, Any]:
+    """These mails with all that they are about, as it is now; `as_of` tells when that is. One query."""
+    rows = NotificationLog.objects.select_related(*RELATED).annotate(as_of=Now(output_field=DateTimeField()))
+    return rows.in_bulk(list(ids))
 
 
 def render(log: NotificationLog) -> Written:
-    """Write the mail from how things are now. Raises Unusable with the reason in words, and nothing else of the mail's.
+    """Write the mail from how things are, or were when `known` fetched it. Raises Unusable with the reason in words.
 
     What it returns has been assembled once, so that no later try fails for what it says.
     """
     kind = KINDS.get(log.kind)
     if kind is None:
         raise Unusable(f"Ivy knows no mails of the kind “{log.kind}”.")
-    known: Any = _known(log)
-    _refuse_what_no_header_holds(known)
-    context = _told_by(kind, facts_of(known, at=known.as_of))
+    about: Any = _with_all_it_is_about(log)
+    _refuse_what_no_header_holds(about)
+    context = _told_by(kind, facts_of(about, at=about.as_of))
     written = Written(
-        sender=str(Address(straight(known.partner.name), addr_spec=ascii_address(known.partner.sender))),
-        reply_to=ascii_address(known.partner.reply_to) if known.partner.reply_to else "",
+        sender=str(Address(straight(about.partner.name), addr_spec=ascii_address(about.partner.sender))),
+        reply_to=ascii_address(about.partner.reply_to) if about.partner.reply_to else "",
         subject=context["subject"],
         text=_filled(f"mail/{kind.name}.txt", context).strip() + "\n",
         html=_filled(f"mail/{kind.name}.html", context).strip() + "\n",
+        frozen_at=datetime.now(UTC),
     )
-    _try_out(known, written)
-    return written
+    return replace(written, message=_try_out(about, written))
 
 
-def _known(log: NotificationLog) -> NotificationLog:
-    """The log with all that the mail is about, as it is now, and when that is."""
-    related = ("customer__balance_row", "partner", "alert", "episode", "content", "errant__content")
-    rows = NotificationLog.objects.select_related(*related).annotate(as_of=Now(output_field=DateTimeField()))
-    known = rows.get(pk=log.pk)
-    if not hasattr(known, "content"):
+def _with_all_it_is_about(log: NotificationLog) -> NotificationLog:
+    about = log if hasattr(log, "as_of") else known([log.pk])[log.pk]
+    if not hasattr(about, "content"):
         raise Unusable("It has no recipient: the row beside the log that names one is missing.")
-    if known.errant is None and (known.episode is None or known.alert is None):
+    if about.errant is None and (about.episode is None or about.alert is None):
         raise Unusable("It is about no fall below an alert's threshold, and about no earlier mail.")
-    return known
+    return about
 
 
 def _refuse_what_no_header_holds(log: NotificationLog) -> None:
@@ -163,18 +176,20 @@ def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {_shown(str(error)) or 'without words'}".rstrip(".")
 
 
-def _try_out(log: NotificationLog, written: Written) -> None:
-    content = NotificationContent(
-        notification=log, recipient=log.content.recipient, frozen_at=datetime.now(UTC), **asdict(written)
-    )
+def _try_out(log: NotificationLog, written: Written) -> bytes:
+    """The message of it. Raises Unusable if none can be made, or its addresses would read otherwise."""
+    what = {field.name: getattr(written, field.name) for field in fields(written) if field.name != "message"}
+    # By id: given the log itself, it would take the place of the log's own content.
+    content = NotificationContent(notification_id=log.pk, recipient=log.content.recipient, **what)
     try:
-        message = message_from_bytes(assemble(log, content).as_bytes(), policy=policy.default)
-        for_backend(log, content).message()
+        assembled = assemble(log, content).as_bytes()
+        message = BytesParser(policy=policy.default).parsebytes(assembled, headersonly=True)
     except Exception as error:
         raise Unusable(f"No message can be made of it: {_named(error)}.") from error
     read = [str(address.addr_spec) for name in ("From", "To") for address in message[name].addresses]
     if read != [ascii_address(log.partner.sender), ascii_address(content.recipient)]:
         raise Unusable(f"No message can be made of it: its addresses would read {', '.join(read)}.")
+    return assembled
 
 
 # The message ---------------------------------------------------------------------------------------------------------
@@ -229,6 +244,11 @@ def assemble(log: NotificationLog, content: NotificationContent) -> EmailMessage
     # "=_" can't occur in quoted-printable.
     message.set_boundary(f"=_{hashlib.sha256(log.key.encode()).hexdigest()[:32]}")
     return message
+
+
+def message_of(log: NotificationLog) -> bytes:
+    """The message as it goes over the wire: as `render` has just made it, or from what was frozen."""
+    return getattr(log, "message", b"") or assemble(log, log.content).as_bytes()
 
 
 def for_backend(log: NotificationLog, content: NotificationContent) -> EmailMultiAlternatives:

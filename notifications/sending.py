@@ -17,9 +17,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from billing import episodes, halting
 from billing.models import CustomerStatus, Process
@@ -29,7 +27,6 @@ from notifications.claiming import SENDING_MARGIN_SECONDS, Claim
 from notifications.models import (
     Because,
     DeliveryAttempt,
-    NotificationContent,
     NotificationLog,
     Outcome,
     Phase,
@@ -69,18 +66,18 @@ class MayNotSend(Exception):
         super().__init__(detail)
 
 
-def send(claim: Claim, transport: Transport) -> Sent:
+def send(claim: Claim, transport: Transport, log: NotificationLog | None = None) -> Sent:
     """Hand over one claimed mail. Raises NotMine, and ProcessHalted when a halt came first; both before the body.
 
-    May be repeated with the same claim: only one gets past the point of no return.
+    `log`: as `rendering.known` has fetched it after the claim. May be repeated with the same claim: only one gets past
+    the point of no return.
     """
-    log = NotificationLog.objects.select_related("content", "customer", "partner", "alert", "episode").get(
-        pk=claim.log_id
-    )
+    if log is None:
+        log = rendering.known([claim.log_id])[claim.log_id]
     if log.state != State.CLAIMED or log.token != claim.token:
         raise NotMine(log.key)
     try:
-        _write(log)
+        is_fresh = _write(log)
     except rendering.Unusable as unusable:
         _leave_claim(claim, state=State.FAILED, because=Because.UNUSABLE, detail=str(unusable))
         return Sent(State.FAILED)
@@ -90,7 +87,7 @@ def send(claim: Claim, transport: Transport) -> Sent:
         return _before_the_body(log, claim, transport, failed)
     began = time.monotonic()
     try:
-        attempt = _begin(log, claim, transport)
+        attempt = _begin(log, claim, transport, is_fresh=is_fresh)
     except MayNotSend as reason:
         transport.abandon()
         return Sent(_leave(log, claim, reason), tripped=reason.tripped)
@@ -105,9 +102,7 @@ def send(claim: Claim, transport: Transport) -> Sent:
     return _hand_over(log, claim, transport, attempt, began)
 
 
-def _hand_over(
-    log: NotificationLog, claim: Claim, transport: Transport, attempt: DeliveryAttempt, began: float
-) -> Sent:
+def _hand_over(log: NotificationLog, claim: Claim, transport: Transport, attempt: int, began: float) -> Sent:
     """The body, past the point of no return: only while the commit that began at `began` is fresh."""
     if time.monotonic() - began > FRESH_SECONDS:
         transport.abandon()
@@ -121,58 +116,58 @@ def _hand_over(
     return Sent(State.SENT)
 
 
-def _write(log: NotificationLog) -> None:
-    """Let the mail's content say what goes out, from how things are now, unless an earlier try has frozen it."""
+def _write(log: NotificationLog) -> bool:
+    """Let the mail's content say what goes out, from how things are now; False if an earlier try has frozen it."""
     content = log.content
-    if content.frozen_at is None:
-        written = rendering.render(log)
-        content.sender, content.reply_to, content.subject = written.sender, written.reply_to, written.subject
-        content.text, content.html = written.text, written.html
-        content.frozen_at = timezone.now()
-        content.is_fresh = True  # type: ignore[attr-defined]
+    if content.frozen_at is not None:
+        return False
+    written = rendering.render(log)
+    content.sender, content.reply_to, content.subject = written.sender, written.reply_to, written.subject
+    content.text, content.html, content.frozen_at = written.text, written.html, written.frozen_at
+    log.message = written.message  # type: ignore[attr-defined]
+    return True
 
 
-def _begin(log: NotificationLog, claim: Claim, transport: Transport) -> DeliveryAttempt:
-    """The point of no return, one commit. Raises MayNotSend or ProcessHalted having changed nothing."""
-    with halting.chunk(Process.NOTIFICATIONS, partner_id=claim.partner_id):
-        with connection.cursor() as cursor:
-            # An acknowledged commit must outlive a crash of the server, whatever it is set to.
-            cursor.execute("SET LOCAL synchronous_commit = on")
-            if log.episode_id is not None:
-                cursor.execute(_LOCK, [log.episode_id])
-            cursor.execute(_LOOK, {"log": log.pk})
-            seen = _Seen(*cursor.fetchone())
-            _check(log, seen)
-            lease = transport.longest_seconds + SENDING_MARGIN_SECONDS
-            cursor.execute(_SEND, {"log": log.pk, "token": claim.token, "lease": lease, "order": log.order_id})
-            if not cursor.rowcount:
-                raise NotMine(log.key)
-            if log.episode_id is not None and kinds.KINDS[log.kind].tells:
-                cursor.execute(_TELL, {"log": log.pk, "episode": log.episode_id})
-        me = this_process()
-        attempt = DeliveryAttempt.objects.create(
-            notification=log,
-            number=seen.attempts + 1,
-            token=claim.token,
-            host=me.host,
-            pid=me.pid,
-            process_started=me.started,
-            server=transport.name,
-            phase=Phase.BODY,
-            outcome=Outcome.OPEN,
-            has_journal=transport.has_journal,
+def _begin(log: NotificationLog, claim: Claim, transport: Transport, *, is_fresh: bool) -> int:
+    """The point of no return, one commit; the attempt's id. Raises MayNotSend or ProcessHalted, nothing changed."""
+    content = log.content
+    me = this_process()
+    with halting.chunk(Process.NOTIFICATIONS, partner_id=claim.partner_id), connection.cursor() as cursor:
+        # An acknowledged commit must outlive a crash of the server, whatever it is set to.
+        cursor.execute("SET LOCAL synchronous_commit = on")
+        if log.episode_id is not None:
+            cursor.execute(_LOCK, [log.episode_id])
+        cursor.execute(_LOOK, {"log": log.pk})
+        seen = _Seen(*cursor.fetchone())
+        _check(log, seen)
+        cursor.execute(
+            _SEND,
+            {
+                "log": log.pk,
+                "token": claim.token,
+                "lease": transport.longest_seconds + SENDING_MARGIN_SECONDS,
+                "order": log.order_id,
+                "number": seen.attempts + 1,
+                "host": me.host,
+                "pid": me.pid,
+                "process_started": me.started,
+                "server": transport.name,
+                "has_journal": transport.has_journal,
+                "is_fresh": is_fresh,
+                "sender": content.sender,
+                "reply_to": content.reply_to,
+                "subject": content.subject,
+                "text": content.text,
+                "html": content.html,
+                "frozen_at": content.frozen_at,
+                "tells": kinds.KINDS[log.kind].tells,
+                "episode": log.episode_id,
+            },
         )
-        if getattr(log.content, "is_fresh", False):
-            content = log.content
-            NotificationContent.objects.filter(pk=log.pk, frozen_at__isnull=True).update(
-                sender=content.sender,
-                reply_to=content.reply_to,
-                subject=content.subject,
-                text=content.text,
-                html=content.html,
-                frozen_at=content.frozen_at,
-            )
-    return attempt
+        row = cursor.fetchone()
+        if row is None:
+            raise NotMine(log.key)
+    return int(row[0])
 
 
 @dataclass(frozen=True)
@@ -250,7 +245,7 @@ def _before_the_body(log: NotificationLog, claim: Claim, transport: Transport, f
     return Sent(_stubbornly(settle), server_trouble=str(failed) if failed.is_servers_fault else "")
 
 
-def _after_the_commit(log: NotificationLog, claim: Claim, attempt: DeliveryAttempt, failed: TransportFailed) -> Sent:
+def _after_the_commit(log: NotificationLog, claim: Claim, attempt: int, failed: TransportFailed) -> Sent:
     """The body was, or may have been, handed over: only the server's own no proves that nothing was delivered."""
 
     @transaction.atomic(durable=True)
@@ -273,33 +268,29 @@ def _after_the_commit(log: NotificationLog, claim: Claim, attempt: DeliveryAttem
     return Sent(_stubbornly(settle), server_trouble=str(failed) if failed.is_servers_fault else "")
 
 
-def _settle_sent(log: NotificationLog, claim: Claim, attempt: DeliveryAttempt, taken: Taken) -> None:
+def _settle_sent(log: NotificationLog, claim: Claim, attempt: int, taken: Taken) -> None:
     """The server took it. Also when the lease ran out meanwhile: a late answer turns uncertain into sent."""
 
     @transaction.atomic(durable=True)
     def settle() -> None:
-        _end_attempt(
-            attempt,
-            outcome=Outcome.ACCEPTED,
-            phase=Phase.REPLY,
-            code=taken.code,
-            words=taken.words,
-            provider_id=taken.provider_id,
-        )
-        NotificationLog.objects.filter(pk=log.pk, token=claim.token, state__in=[State.SENDING, State.UNCERTAIN]).update(
-            state=State.SENT,
-            because=Because.NOTHING,
-            detail=taken.words,
-            sent_at=Now(),
-            try_count=F("try_count") + 1,
-            lease_until=None,
-        )
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _SETTLE_SENT,
+                {
+                    "attempt": attempt,
+                    "log": log.pk,
+                    "token": claim.token,
+                    "code": taken.code,
+                    "words": taken.words,
+                    "provider_id": taken.provider_id,
+                },
+            )
 
     _stubbornly(settle)
 
 
-def _end_attempt(attempt: DeliveryAttempt, **what: object) -> None:
-    DeliveryAttempt.objects.filter(pk=attempt.pk, outcome__in=[Outcome.OPEN, Outcome.UNKNOWN]).update(
+def _end_attempt(attempt: int, **what: object) -> None:
+    DeliveryAttempt.objects.filter(pk=attempt, outcome__in=[Outcome.OPEN, Outcome.UNKNOWN]).update(
         ended_at=Now(), **what
     )
 
@@ -425,23 +416,50 @@ LEFT JOIN billing_balancealert a ON a.id = e.alert_id
 WHERE n.id = %(log)s
 """
 
+# The row past the point of no return, its attempt, what it says (frozen now, unless it was before) and the falls that
+# it tells of: its own, and those of the mails that it covers. All of it, or nothing when the claim does not count.
 _SEND = """
-UPDATE notifications_notificationlog SET
-    state = 'sending', sending_at = statement_timestamp(), because = '', detail = '',
-    lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
-WHERE id = %(log)s AND token = %(token)s AND state = 'claimed' AND lease_until > statement_timestamp()
-  AND order_id IS NOT DISTINCT FROM %(order)s
-"""
-
-# The falls that this mail tells of: its own, and those of the mails that it covers.
-_TELL = """
-UPDATE billing_episode SET told_at = coalesce(told_at, statement_timestamp())
-WHERE closed_at IS NULL AND (
-    id = %(episode)s
-    OR id IN (
-        SELECT episode_id FROM notifications_notificationlog WHERE covered_by_id = %(log)s AND because = 'covered'
+WITH sending AS (
+    UPDATE notifications_notificationlog SET
+        state = 'sending', sending_at = statement_timestamp(), because = '', detail = '',
+        lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
+    WHERE id = %(log)s AND token = %(token)s AND state = 'claimed' AND lease_until > statement_timestamp()
+      AND order_id IS NOT DISTINCT FROM %(order)s
+    RETURNING id
+), frozen AS (
+    UPDATE notifications_notificationcontent c SET
+        sender = %(sender)s, reply_to = %(reply_to)s, subject = %(subject)s, text = %(text)s, html = %(html)s,
+        frozen_at = %(frozen_at)s
+    FROM sending WHERE c.notification_id = sending.id AND %(is_fresh)s AND c.frozen_at IS NULL
+), told AS (
+    UPDATE billing_episode e SET told_at = coalesce(e.told_at, statement_timestamp())
+    FROM sending
+    WHERE %(tells)s AND e.closed_at IS NULL AND (
+        e.id = %(episode)s
+        OR e.id IN (
+            SELECT episode_id FROM notifications_notificationlog WHERE covered_by_id = %(log)s AND because = 'covered'
+        )
     )
 )
+INSERT INTO notifications_deliveryattempt (
+    notification_id, number, token, host, pid, process_started, server, phase, outcome, words, has_journal, provider_id
+)
+SELECT id, %(number)s, %(token)s, %(host)s, %(pid)s, %(process_started)s, %(server)s, 'body', 'open', '',
+    %(has_journal)s, ''
+FROM sending RETURNING id
+"""
+
+_SETTLE_SENT = """
+WITH attempt AS (
+    UPDATE notifications_deliveryattempt SET
+        ended_at = statement_timestamp(), outcome = 'accepted', phase = 'reply', code = %(code)s, words = %(words)s,
+        provider_id = %(provider_id)s
+    WHERE id = %(attempt)s AND outcome IN ('open', 'unknown')
+)
+UPDATE notifications_notificationlog SET
+    state = 'sent', because = '', detail = %(words)s, sent_at = statement_timestamp(), try_count = try_count + 1,
+    lease_until = NULL
+WHERE id = %(log)s AND token = %(token)s AND state IN ('sending', 'uncertain')
 """
 
 _UNTELL = """

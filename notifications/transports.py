@@ -114,7 +114,7 @@ class Smtp:
 
     def hand_over(self, log: NotificationLog) -> Taken:
         try:
-            reply = self._server.hand_over(rendering.assemble(log, log.content).as_bytes())
+            reply = self._server.hand_over(rendering.message_of(log))
         except HandOverFailed as failed:
             raise _failure(failed, is_provably_undelivered=isinstance(failed, Refused)) from failed
         return Taken(reply.code, reply.words)
