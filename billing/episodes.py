@@ -79,7 +79,7 @@ def judge_settling(*, at: datetime) -> int:
 def close_recovered(episode_id: int) -> bool:
     """Close an episode that nobody was told of if its balance has recovered by now; whether it is closed.
 
-    For whoever finds so just before telling the customer, in the transaction in which that is given up. May be repeated.
+    For whoever finds so just before telling the customer, in the transaction that gives that up. May be repeated.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM billing_episode WHERE id = %s FOR UPDATE", [episode_id])

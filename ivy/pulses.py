@@ -13,6 +13,7 @@ from ivy.models import Pulse
 BILLING_CYCLE = "billing-cycle"
 BILLING_CYCLE_BY_TICK = "billing-cycle-by-tick"
 QUEUE_CANARY = "queue-canary"
+NOTIFICATIONS = "notifications"
 TICK = "tick"
 
 

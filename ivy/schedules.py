@@ -25,6 +25,7 @@ class Wanted:
 
 SCHEDULES = [
     Wanted("billing-cycle", "ivy.tasks.billing_cycle", minutes=1),
+    Wanted("notifications", "ivy.tasks.notifications_pass", minutes=1),
     Wanted("queue-canary", "ivy.tasks.queue_canary", minutes=1),
 ]
 

@@ -165,7 +165,9 @@ EMAIL_USE_SSL: bool = _email.get("EMAIL_USE_SSL", False)
 EMAIL_FILE_PATH: str = _email.get("EMAIL_FILE_PATH", "")
 ANYMAIL: dict[str, str] = _email.get("ANYMAIL", {})
 JOURNAL = _journal
-MAIL_SECONDS = 30.0  # for one mail, from connecting to the server's answer
+# For one mail, from connecting to the server's answer: `EMAIL_TIMEOUT` in EMAIL_URL's query.
+MAIL_SECONDS = float(_email.get("EMAIL_TIMEOUT") or 30)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = f"Ivy <ivy@{ALLOWED_HOSTS[0].lstrip('.') if ALLOWED_HOSTS else 'localhost'}>"
 EMAIL_TIMEOUT = 10  # seconds; without it Django waits for ever
 
 # Who is who ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What django-q2 calls. Tasks carry no data and decide nothing; each may be lost, late or double."""
 
 from billing import cycle
-from ivy import pulses
+from ivy import alarms, pulses
+from notifications import cycle as notifications_cycle
 
 
 def billing_cycle(*, by: str = "schedule") -> None:
@@ -12,7 +13,20 @@ def billing_cycle(*, by: str = "schedule") -> None:
     would not help it.
     """
     pulses.beat(pulses.BILLING_CYCLE_BY_TICK if by == "tick" else pulses.BILLING_CYCLE)
-    cycle.scheduled(by=by)
+    if cycle.scheduled(by=by) is not None:
+        notifications_pass()
+
+
+def notifications_pass() -> None:
+    """Tell customers what they are owed to hear, and staff what is wrong. Safe to call at any time, several at once.
+
+    Its own schedule calls it too, so that a billing run that takes long keeps nobody waiting for a mail.
+    """
+    pulses.beat(pulses.NOTIFICATIONS)
+    try:
+        notifications_cycle.scheduled()
+    finally:
+        alarms.look()
 
 
 def queue_canary() -> None:

@@ -43,7 +43,7 @@ def _breaker() -> str:
     if trip is None:
         return ""
     return (
-        f"The breaker tripped at {trip.at:%Y-%m-%d %H:%M:%S} UTC: {trip.reason}. No customer is mailed; billing goes on."
+        f"The breaker tripped at {trip.at:%Y-%m-%d %H:%M:%S} UTC: {trip.reason}. No mail goes out; billing goes on."
         " Look at what was held (reset_breaker --preview), then reset_breaker --reason …"
     )
 

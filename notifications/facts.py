@@ -12,6 +12,7 @@ from notifications import formats
 from notifications.formats import set_apart
 from notifications.models import NotificationLog
 
+DAY = timedelta(days=1)
 PACE_DAYS = 14
 PACE_ENTRIES = 5_000
 FARTHEST_DAYS = 90
@@ -81,26 +82,69 @@ def _outlook(log: NotificationLog, *, at: datetime) -> str:
     """How long the balance lasts at the recent pace: to zero or, once it is below, to the credit limit."""
     customer = log.customer
     balance, limit = customer.balance_row.balance, customer.credit_limit
-    locale = formats.locale_of(log.partner.language)
     left, end = (balance, "zero") if balance > 0 else (balance + limit, "your credit limit")
     if left <= 0:
         return ""
-    pace = charged_a_day(customer.pk, at=at)
-    written = formats.about(pace, customer.currency, locale)
-    if pace * FARTHEST_DAYS <= left or written == formats.about(Decimal(0), customer.currency, locale):
+    pace = pace_of(customer.pk, at=at)
+    days = pace.days_until_spent(left, at=at)
+    locale = formats.locale_of(log.partner.language)
+    a_day = formats.about(pace.a_day, customer.currency, locale)
+    if days is None or a_day == formats.about(Decimal(0), customer.currency, locale):
         return ""
-    days = int(left / pace)
-    when = "less than a day" if days < 1 else "about a day" if days == 1 else f"about {days} days"
-    return f"At its recent pace of about {written} a day, it will reach {end} in {when}."
+    when = "less than a day" if days < 1 else f"about {round(days)} days" if days >= 1.5 else "about a day"
+    if pace.recurring:
+        return (
+            f"It goes down by about {a_day} a day on average;"
+            f" with your recurring charges as they fall due, it will reach {end} in {when}."
+        )
+    return f"At its recent pace of about {a_day} a day, it will reach {end} in {when}."
 
 
-def charged_a_day(customer_id: int, *, at: datetime) -> Decimal:
-    """What the customer is charged a day just now, positive: its calls of two weeks, and its recurring items.
+@dataclass(frozen=True)
+class Recurring:
+    """What is charged again, all of it together, at this moment and every so many days from then."""
 
-    A recurring charge counts, spread over its period, until the next one of its kind is due: a month's fee posted
-    yesterday is not what a day costs. One-off items are no pace, and what was reversed was not charged. Of a customer
-    who began lately its own days count. Reads at most PACE_ENTRIES rows, the customer's last by index; who has more in
-    two weeks is judged by the time that those took.
+    amount: Decimal
+    next_at: datetime
+    every_days: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a customer is charged just now, in positive amounts."""
+
+    calls_a_day: Decimal
+    recurring: tuple[Recurring, ...]
+
+    @property
+    def a_day(self) -> Decimal:
+        return self.calls_a_day + sum((charge.amount / charge.every_days for charge in self.recurring), Decimal(0))
+
+    def days_until_spent(self, left: Decimal, *, at: datetime) -> float | None:
+        """When this much will be spent, in days from now; None: not within FARTHEST_DAYS."""
+        charges = [
+            ((charge.next_at - at) / DAY + number * charge.every_days, charge.amount)
+            for charge in self.recurring
+            for number in range(FARTHEST_DAYS // charge.every_days + 1)
+        ]
+        gone = 0.0
+        for day, amount in sorted([*charges, (float(FARTHEST_DAYS), Decimal(0))]):
+            if self.calls_a_day > 0 and (days := float(left / self.calls_a_day)) <= day - gone:
+                return min(gone + days, FARTHEST_DAYS)
+            left -= self.calls_a_day * Decimal(day - gone) + amount
+            gone = day
+            if left <= 0 or gone >= FARTHEST_DAYS:
+                break
+        return gone if left <= 0 else None
+
+
+def pace_of(customer_id: int, *, at: datetime) -> Pace:
+    """How fast the customer is charged: its calls of the last two weeks, and what it pays again and again.
+
+    A month's fee that was charged yesterday says nothing of today and all of the day on which it comes again, a period
+    later. One-off items are no pace, and what was reversed was not charged. Of a customer who began lately its own days
+    count. Reads the customer's last PACE_ENTRIES rows at most, by index; who has more in two weeks is judged by the
+    time that those took.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -119,15 +163,19 @@ def charged_a_day(customer_id: int, *, at: datetime) -> Decimal:
                         THEN (SELECT min(occurred_at) FROM charge) ELSE (SELECT min(posted_at) FROM latest) END
                 ) AS at
             )
-            SELECT begin.at,
-                (SELECT coalesce(sum(-amount), 0) FROM charge WHERE kind = 'call' AND occurred_at >= begin.at),
-                (SELECT coalesce(sum(-amount / period_days), 0) FROM charge
-                 WHERE kind = 'recurring' AND period_days > 0
-                   AND occurred_at > %(at)s::timestamptz - make_interval(days => period_days))
-            FROM begin
+            SELECT 'calls', begin.at, NULL::integer, sum(-amount)
+            FROM begin LEFT JOIN charge ON charge.kind = 'call' AND occurred_at >= begin.at GROUP BY begin.at
+            UNION ALL
+            SELECT 'recurring', occurred_at + make_interval(days => period_days), period_days, sum(-amount)
+            FROM charge WHERE kind = 'recurring' AND period_days > 0
+              AND occurred_at > %(at)s::timestamptz - make_interval(days => period_days)
+            GROUP BY occurred_at, period_days
             """,
             {"customer": customer_id, "at": at, "days": PACE_DAYS, "limit": PACE_ENTRIES},
         )
-        begin, calls, recurring = cursor.fetchone()
-    days = max(at - begin, timedelta(days=1)) / timedelta(days=1)
-    return calls / Decimal(days) + recurring
+        rows = cursor.fetchall()
+    (begin, calls) = next((when, amount or Decimal(0)) for kind, when, _, amount in rows if kind == "calls")
+    return Pace(
+        calls_a_day=calls / Decimal(max(at - begin, DAY) / DAY),
+        recurring=tuple(Recurring(amount, when, days) for kind, when, days, amount in rows if kind == "recurring"),
+    )

@@ -20,6 +20,8 @@ ENGLISH_DATES = Locale("en", "GB")
 
 # What turns the direction of the text around it.
 TURNING = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
+# CLDR keeps symbols that are letters off the digits, CHF 5.00; babel does not.
+LETTER_BY_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 RIGHT_TO_LEFT = {"R", "AL", "AN"}
 
 
@@ -56,13 +58,14 @@ def _written(amount: Decimal, currency: str, locale: Locale, digits: int) -> str
     # Not `format_currency`: it goes by the decimals of daily use, where the law and our prices go by ISO 4217.
     pattern: NumberPattern = copy.copy(locale.currency_formats["standard"])
     pattern.frac_prec = (digits, digits)
-    return pattern.apply(amount, locale, currency=currency, currency_digits=False)
+    text: str = pattern.apply(amount, locale, currency=currency, currency_digits=False)
+    return _apart(LETTER_BY_DIGIT.sub("\N{NO-BREAK SPACE}", text))
 
 
 def moment(at: datetime, locale: Locale) -> str:
     """Day, minute and zone of a time that is in the customer's zone: `2 March 2026, 10:30 CET`."""
     name = at.tzname() or ""
-    zone = name if name[:1].isalpha() else f"UTC{at:%z}"  # many zones have no letters: UTC+0545
+    zone = name if name[:1].isalpha() else f"UTC{at.isoformat()[-6:]}"  # many zones have no letters: UTC+05:45
     return f"{day(at, locale)}, {format_time(at, 'short', tzinfo=at.tzinfo, locale=_dates(locale))} {zone}"
 
 
@@ -83,6 +86,9 @@ def straight(name: str) -> str:
 
 def set_apart(name: str) -> str:
     """The same within a sentence: one written from right to left keeps its direction to itself."""
-    name = straight(name)
-    turns = any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in name)
-    return f"\u2068{name}\u2069" if turns else name
+    return _apart(straight(name))
+
+
+def _apart(text: str) -> str:
+    turns = any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in text)
+    return f"\u2068{text}\u2069" if turns else text

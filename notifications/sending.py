@@ -12,7 +12,6 @@ it proves that nothing was taken.
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -41,6 +40,7 @@ from notifications.transports import Taken, Transport, TransportFailed
 FRESH_SECONDS = 2.0
 MOST_TRIES = 20
 LONGEST_DELAY = timedelta(hours=6)
+SHORT_DELAY = timedelta(seconds=10)
 PATIENCE_WITH_THE_DATABASE_SECONDS = 20.0
 T = TypeVar("T")
 
@@ -94,14 +94,21 @@ def send(claim: Claim, transport: Transport) -> Sent:
     except MayNotSend as reason:
         transport.abandon()
         return Sent(_leave(log, claim, reason), tripped=reason.tripped)
-    except (OperationalError, InterfaceError):
+    except (OperationalError, InterfaceError) as error:
         # The commit may have happened or not; the body does not follow, so the mail is owed as before.
         transport.abandon()
-        _take_back(claim)
-        raise
+        _take_back(claim, " ".join(str(error).split())[:200])
+        return Sent(State.PENDING)
     except BaseException:
         transport.abandon()
         raise
+    return _hand_over(log, claim, transport, attempt, began)
+
+
+def _hand_over(
+    log: NotificationLog, claim: Claim, transport: Transport, attempt: DeliveryAttempt, began: float
+) -> Sent:
+    """The body, past the point of no return: only while the commit that began at `began` is fresh."""
     if time.monotonic() - began > FRESH_SECONDS:
         transport.abandon()
         stale = TransportFailed(Phase.COMMIT, "the commit before the body took too long", is_provably_undelivered=True)
@@ -347,22 +354,28 @@ def _leave(log: NotificationLog, claim: Claim, reason: MayNotSend) -> State:
     return state
 
 
-def _take_back(claim: Claim) -> None:
-    """The body was not handed over: owe the mail again, wherever the broken commit has left it. Tries for a while."""
+def _take_back(claim: Claim, words: str) -> None:
+    """The body was not handed over: owe the mail again, wherever the broken commit has left it.
+
+    Tries for a while, since the database may come back; raises what it met last when it does not.
+    """
 
     def take_back() -> None:
         with transaction.atomic(durable=True):
             NotificationLog.objects.filter(
                 pk=claim.log_id, token=claim.token, state__in=[State.CLAIMED, State.SENDING]
             ).update(
-                state=State.PENDING, detail="the database went away before the hand-over", token=None, lease_until=None
+                state=State.PENDING,
+                detail=f"not handed over: {words}",
+                next_try_at=Now() + SHORT_DELAY,
+                token=None,
+                lease_until=None,
             )
             DeliveryAttempt.objects.filter(notification=claim.log_id, token=claim.token, outcome=Outcome.OPEN).update(
-                outcome=Outcome.DEFERRED, phase=Phase.COMMIT, ended_at=Now(), words="the database went away"
+                outcome=Outcome.DEFERRED, phase=Phase.COMMIT, ended_at=Now(), words=words
             )
 
-    with suppress(OperationalError, InterfaceError):
-        _stubbornly(take_back)
+    _stubbornly(take_back)
 
 
 def _leave_claim(claim: Claim, *, state: State, because: Because, detail: str) -> None:

@@ -304,7 +304,7 @@ def _text(words: bytes | str) -> str:
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused: nothing listens there"

@@ -101,9 +101,11 @@ class Smtp:
         self._journal = journal.address()
 
     def offer(self, log: NotificationLog) -> None:
-        sender = parseaddr(log.content.sender)[1]
+        # `render` has made sure of both addresses before they were frozen.
+        sender = rendering.ascii_address(parseaddr(log.content.sender)[1])
+        recipient = rendering.ascii_address(log.content.recipient)
         try:
-            self.has_journal = self._server.offer(sender, log.content.recipient, journal=self._journal)
+            self.has_journal = self._server.offer(sender, recipient, journal=self._journal)
         except HandOverFailed as failed:
             raise _failure(failed, is_provably_undelivered=True) from failed
 

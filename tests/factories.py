@@ -21,6 +21,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 
 from billing.models import (
+    AlertRecipient,
     ArrivalBatch,
     BalanceAlert,
     BatchKind,
@@ -42,6 +43,7 @@ from billing.models import (
     ItemPeriod,
     LedgerEntry,
     Partner,
+    PartnerAlert,
     Process,
     ProcessSwitch,
     QuarantinedCall,
@@ -167,6 +169,17 @@ def make_customer(*, balance: Decimal | int = 0, **fields: Any) -> Customer:
 def make_alert(**fields: Any) -> BalanceAlert:
     customer = fields.pop("customer", None) or make_customer()
     return BalanceAlert.objects.create(customer=customer, **{"threshold": Decimal(10)} | fields)
+
+
+def make_recipient(**fields: Any) -> AlertRecipient:
+    alert = fields.pop("alert", None) or make_alert()
+    return AlertRecipient.objects.create(alert=alert, **{"email": f"manager.{_next()}@example.net"} | fields)
+
+
+def make_default_alert(**fields: Any) -> PartnerAlert:
+    """What new customers of a partner get who come without an alert."""
+    partner = fields.pop("partner", None) or harbour()
+    return PartnerAlert.objects.create(partner=partner, **{"threshold": Decimal(10)} | fields)
 
 
 def make_episode(**fields: Any) -> Episode:

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -6,20 +7,49 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
-from billing.admin.base import BillingAdmin, BillingInline, ReadOnlyAdmin, money
-from billing.models import AlertKind, BalanceAlert, Episode
+from billing.admin.base import BillingAdmin, BillingInline, DatabaseRulesForm, ReadOnlyAdmin, money
+from billing.models import AlertKind, AlertRecipient, BalanceAlert, Episode, PartnerAlert
+
+TERMS = ("rearm_margin", "remind_every_days", "remind_at_most", "tells_restored")
 
 
 class AlertInline(BillingInline):
-    """The alerts that staff set; the built-in one follows the credit limit by itself."""
+    """The alerts that staff set; the built-in one follows the credit limit by itself. Recipients are on their pages."""
 
     model = BalanceAlert
-    fields = ("threshold", "rearm_margin", "is_active")
+    fields = ("threshold", *TERMS, "is_active")
+    show_change_link = True
     verbose_name_plural = "balance alerts (besides the one at the credit limit)"
     ordering = ("threshold",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BalanceAlert]:
         return super().get_queryset(request).filter(kind=AlertKind.LOW_BALANCE)
+
+
+class DefaultAlertInline(BillingInline):
+    """What new customers get who come without an alert of their own."""
+
+    model = PartnerAlert
+    fields = ("threshold", *TERMS)
+    verbose_name = "default alert"
+    verbose_name_plural = "default alerts of new customers, in the partner's currency"
+    ordering = ("threshold",)
+
+
+class RecipientForm(DatabaseRulesForm):
+    def clean_email(self) -> str:
+        """As the log of mails knows it: who is two to staff and one to a mail server would be told twice."""
+        email: str = self.cleaned_data["email"]
+        return email.strip().lower()
+
+
+class RecipientInline(BillingInline):
+    model = AlertRecipient
+    form = RecipientForm
+    fields = ("email",)
+    verbose_name = "recipient"
+    verbose_name_plural = "recipients (none: the customer's own address)"
+    ordering = ("email",)
 
 
 @admin.register(BalanceAlert)
@@ -32,7 +62,14 @@ class BalanceAlertAdmin(BillingAdmin):
     autocomplete_fields = ("customer",)
     fixed_fields = ("customer",)
     readonly_fields = ("kind",)
-    fields = (("customer", "kind"), ("threshold", "rearm_margin"), "is_active")
+    inlines = (RecipientInline,)
+    fields = (
+        ("customer", "kind"),
+        ("threshold", "rearm_margin"),
+        ("remind_every_days", "remind_at_most"),
+        "tells_restored",
+        "is_active",
+    )
 
     @admin.display(description="threshold", ordering="threshold")
     def show_threshold(self, alert: BalanceAlert) -> str:
@@ -42,8 +79,10 @@ class BalanceAlertAdmin(BillingAdmin):
     def margin(self, alert: BalanceAlert) -> str:
         return "usual" if alert.rearm_margin is None else money(alert.rearm_margin, alert.customer.currency)
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return (obj is None or obj.kind != AlertKind.EXHAUSTED) and super().has_change_permission(request, obj)
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Iterable[str]:
+        """The built-in alert stays, and stays at the credit limit; whom it tells and how often is for staff to say."""
+        fixed = ("threshold", "is_active") if obj and obj.kind == AlertKind.EXHAUSTED else ()
+        return (*super().get_readonly_fields(request, obj), *fixed)
 
 
 @admin.register(Episode)

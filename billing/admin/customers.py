@@ -1,5 +1,6 @@
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -17,6 +18,8 @@ from billing.admin.base import (
     money,
     side_by_side,
 )
+from billing.alerts import give_defaults
+from billing.episodes import open_silently
 from billing.models import (
     CallIdentity,
     Customer,
@@ -67,6 +70,13 @@ class CustomerAdmin(BillingAdmin):
 
     show_status = label("status", {CustomerStatus.ACTIVE: "success", CustomerStatus.SUSPENDED: "warning"})
 
+    def save_related(self, request: HttpRequest, form: forms.ModelForm, formsets: Any, change: bool) -> None:
+        """A newcomer without an alert gets those of its partner, and hears nothing of what it is below already."""
+        super().save_related(request, form, formsets, change)
+        if not change:
+            give_defaults([form.instance.pk])
+            open_silently([form.instance.pk])
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Customer], search_term: str
     ) -> tuple[QuerySet[Customer], bool]:
@@ -92,6 +102,7 @@ class CustomerAdmin(BillingAdmin):
                 changelist_link("ledger", "ledgerentry", customer__id__exact=customer.pk),
                 changelist_link("calls", "callrecord", customer__id__exact=customer.pk),
                 changelist_link("items", "billingitem", customer__id__exact=customer.pk),
+                changelist_link("alerts", "balancealert", customer__id__exact=customer.pk),
                 changelist_link("episodes", "episode", alert__customer__id__exact=customer.pk),
             ]
         )

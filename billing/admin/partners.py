@@ -3,6 +3,7 @@ from typing import ClassVar
 from django.contrib import admin
 from django.utils.safestring import SafeString
 
+from billing.admin.alerts import DefaultAlertInline
 from billing.admin.base import BillingAdmin, changelist_link, side_by_side
 from billing.models import Partner
 
@@ -15,6 +16,7 @@ class PartnerAdmin(BillingAdmin):
     autocomplete_fields = ("rate_deck",)
     fixed_fields = ("slug",)
     readonly_fields = ("look_at", "created_at")
+    inlines = (DefaultAlertInline,)
     fieldsets: ClassVar = (
         (None, {"fields": ("name", "slug", "look_at")}),
         ("Mails to customers", {"fields": (("sender", "reply_to"), "language")}),

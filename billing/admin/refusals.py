@@ -10,6 +10,8 @@ from django.db import DatabaseError
 
 RAISED_BY_OUR_TRIGGERS = "23000"
 
+NO_REMINDERS = "Reminders are at least one day apart; leave it empty for none."
+
 SENTENCES = {
     # partners and customers
     "deck_has_the_partners_currency": ("rate_deck", "The deck and the partner must have one currency."),
@@ -21,6 +23,11 @@ SENTENCES = {
     "identity_is_not_empty": ("value", "An identity must not be empty."),
     "one_alert_per_customer_and_threshold": ("threshold", "The customer has an alert at this threshold already."),
     "margin_is_not_negative": ("rearm_margin", "A margin must not be negative."),
+    "reminders_are_days_apart": ("remind_every_days", NO_REMINDERS),
+    "one_recipient_once_an_alert": ("email", "The alert has this recipient already."),
+    "one_default_alert_a_threshold": ("threshold", "The partner has a default alert at this threshold already."),
+    "default_margin_is_not_negative": ("rearm_margin", "A margin must not be negative."),
+    "default_reminders_are_days_apart": ("remind_every_days", NO_REMINDERS),
     # decks
     "rates_of_a_prefix_never_overlap": (
         "prefix",

@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from billing.alerts import give_defaults
 from billing.episodes import open_silently
 from billing.imports import bulk, csvfile, entries, identities
 from billing.imports.csvfile import Column, CsvSource, Row, Sheet
@@ -70,7 +71,8 @@ def import_customers(
     """Create and update customers by their account. May be repeated: the same file again changes nothing.
 
     `opening_balance` becomes a ledger entry at `at`, once, unless it is zero; afterwards another one is an error.
-    `low_balance_threshold` sets the customer's alert of that kind, and clearing it switches that off.
+    `low_balance_threshold` sets the customer's alert of that kind, and clearing it switches that off. A new customer
+    without one gets the default alerts of its partner, where those are in its currency; one that clears it gets none.
     `call_identities` are the customer's from now on, in place of those that held until `at`.
     Customers who come in below a threshold are not told of it.
     """
@@ -129,6 +131,7 @@ class _Plan:
     changed: dict[str, set[str]] = field(default_factory=dict)
     new_partners: list[Partner] = field(default_factory=list)
     new_alerts: list[tuple[Customer, Decimal]] = field(default_factory=list)
+    without_alert: list[Customer] = field(default_factory=list)
     changed_alerts: list[BalanceAlert] = field(default_factory=list)
     openings: list[tuple[Customer, Decimal]] = field(default_factory=list)
     given_identities: list[identities.Given] = field(default_factory=list)
@@ -160,6 +163,8 @@ class _Plan:
         self._refuse_foreign_decks(row, customer)
         if "low_balance_threshold" in values:
             self._alert(row, values["low_balance_threshold"], customer)
+        elif customer.account not in self.known.customers:
+            self.without_alert.append(customer)
         if "opening_balance" in values:
             self._opening(row, values["opening_balance"], customer)
         if "call_identities" in values:
@@ -290,6 +295,7 @@ def _write(plan: _Plan, touched: list[Customer], at: datetime) -> None:
         ["customer_id", "kind", "threshold", "is_active"],
         ((customer.pk, AlertKind.LOW_BALANCE.value, threshold, True) for customer, threshold in plan.new_alerts),
     )
+    give_defaults(customer.pk for customer in plan.without_alert)
     plan.identity_plan.write()
     if len(plan.new) > FEW:
         bulk.analyze(Customer, CustomerBalance, BalanceAlert)

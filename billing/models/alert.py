@@ -88,6 +88,14 @@ class PartnerAlert(AlertTerms):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["partner", "threshold"], name="one_default_alert_a_threshold"),
+            # What every customer's alert must keep: else no customer of the partner could be made any more.
+            models.CheckConstraint(
+                condition=Q(remind_every_days__isnull=True) | Q(remind_every_days__gte=1),
+                name="default_reminders_are_days_apart",
+            ),
+            models.CheckConstraint(
+                condition=Q(rearm_margin__isnull=True) | Q(rearm_margin__gte=0), name="default_margin_is_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:

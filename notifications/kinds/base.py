@@ -39,8 +39,8 @@ class Fall:
 class Kind:
     """A kind of mail. `name` stands in the log and is the name of its templates.
 
-    What it says: `subject`, `lead` (one sentence, also what a mailbox shows beside the subject) and `rows`, the facts
-    in a small table; the headline, what to do and the rest are its templates'.
+    What it says: `subject`; `lead`, a sentence or two that mailboxes show beside the subject; and `rows`, the facts in
+    a small table. The headline, what to do and the rest are its templates'.
     """
 
     name: ClassVar[str]

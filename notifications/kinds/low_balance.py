@@ -12,7 +12,7 @@ class LowBalance(Kind):
         return f"Low balance: {facts.balance} on account {facts.account}"
 
     def lead(self, facts: Facts) -> str:
-        return f"Your balance has fallen below {facts.threshold}."
+        return f"Your balance has fallen below {facts.threshold}. {facts.outlook}".rstrip()
 
     def rows(self, facts: Facts) -> list[tuple[str, str]]:
         return [

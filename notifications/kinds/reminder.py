@@ -13,7 +13,7 @@ class Reminder(Kind):
 
     def lead(self, facts: Facts) -> str:
         days = {0: "", 1: ", for a day now"}.get(facts.days_below, f", for {facts.days_below} days now")
-        return f"Your balance is still below {facts.threshold}{days}."
+        return f"Your balance is still below {facts.threshold}{days}. {facts.outlook}".rstrip()
 
     def rows(self, facts: Facts) -> list[tuple[str, str]]:
         return [

@@ -13,7 +13,7 @@ class Restored(Kind):
         return f"Balance restored: {facts.balance} on account {facts.account}"
 
     def lead(self, facts: Facts) -> str:
-        return "Your balance has recovered. Thank you."
+        return "Thank you. There is nothing more that you need to do."
 
     def rows(self, facts: Facts) -> list[tuple[str, str]]:
         return [

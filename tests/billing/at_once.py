@@ -14,7 +14,7 @@ from tests.faults.processes import another_connection
 Answer = TypeVar("Answer")
 
 # Truncating the tables of all apps after each test would take twice as long.
-real_commits = pytest.mark.django_db(transaction=True, available_apps=["billing", "ivy"])
+real_commits = pytest.mark.django_db(transaction=True, available_apps=["billing", "notifications", "ivy"])
 
 
 def at_once(*verbs: Callable[[], Answer]) -> list[Answer]:

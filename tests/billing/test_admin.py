@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from billing import episodes
 from billing.admin.base import MillionsAdmin, ReadOnlyAdmin, money
 from billing.models import (
     AlertKind,
@@ -24,9 +25,11 @@ from billing.models import (
     CallIdentity,
     Customer,
     CustomerStatus,
+    Episode,
     ItemKind,
     LedgerEntry,
     Partner,
+    PartnerAlert,
     Process,
     Rate,
     RateDeck,
@@ -41,7 +44,14 @@ Submit = Callable[..., Page]
 pytestmark = pytest.mark.django_db
 
 WITHOUT_A_PAGE = {"deckslice", "deckrange", "batchprogress", "customertojudge", "mendedcause"}
+ON_ANOTHERS_PAGE = {"alertrecipient", "partneralert"}
 MOST_QUERIES = 14
+AN_ALERT = {
+    "alerts-TOTAL_FORMS": 1,
+    "alerts-0-threshold": "5",
+    "alerts-0-remind_at_most": "3",
+    "alerts-0-is_active": "on",
+}
 NEXT_YEAR = timezone.now() + timedelta(days=365)
 
 
@@ -160,7 +170,7 @@ class TestEveryNoun:
         without = {model._meta.model_name for model in apps.get_app_config("billing").get_models()} - {
             model._meta.model_name for model in registered()
         }
-        assert without == WITHOUT_A_PAGE
+        assert without == WITHOUT_A_PAGE | ON_ANOTHERS_PAGE
 
     @nouns(registered())
     def test_opens_its_list(self, staff: Client, model: type[Model]) -> None:
@@ -302,7 +312,7 @@ class TestACustomer:
             currency="GBP",
             timezone="Europe/London",
             **{"identities-TOTAL_FORMS": 1, "identities-0-kind": "number", "identities-0-value": factories.landline(1)},
-            **{"alerts-TOTAL_FORMS": 1, "alerts-0-threshold": "25"},
+            **{"alerts-TOTAL_FORMS": 1, "alerts-0-threshold": "25", "alerts-0-remind_at_most": "3"},
         )
         assert response.status_code == 302
         lindqvist = Customer.objects.get(account="20001")
@@ -333,14 +343,14 @@ class TestACustomer:
     def test_does_not_let_the_built_in_alert_be_forged(self, staff: Client, submit: Submit) -> None:
         lindqvist = factories.make_customer()
         built_in = lindqvist.alerts.get(kind=AlertKind.EXHAUSTED)
-        assert staff.post(page_url(built_in), {"customer": lindqvist.pk, "threshold": "99"}).status_code == 403
+        assert submit(page_url(built_in), threshold="99", kind="low_balance").status_code == 302
         submit(
             page_url(lindqvist),
             **{"alerts-TOTAL_FORMS": 1, "alerts-INITIAL_FORMS": 1},
             **{"alerts-0-id": built_in.pk, "alerts-0-customer": lindqvist.pk, "alerts-0-threshold": "99"},
         )
         built_in.refresh_from_db()
-        assert built_in.threshold == 0
+        assert (built_in.threshold, built_in.kind, built_in.is_active) == (0, AlertKind.EXHAUSTED, True)
 
     def test_loses_an_alert_that_nobody_fell_below(self, submit: Submit) -> None:
         alert = factories.make_alert()
@@ -486,6 +496,118 @@ class TestARun:
         assert "has &lt;b&gt;not&lt;/b&gt; been charged" in page
 
 
+def _thresholds(customer: Customer) -> set[Decimal]:
+    """Of the alerts that somebody set; the built-in one aside."""
+    return set(customer.alerts.filter(kind=AlertKind.LOW_BALANCE).values_list("threshold", flat=True))
+
+
+class TestACustomerMadeByStaff:
+    def fields(self) -> dict[str, Any]:
+        return {
+            "account": "20001",
+            "name": "Café Lindqvist",
+            "partner": factories.harbour().pk,
+            "currency": "GBP",
+            "timezone": "Europe/London",
+        }
+
+    def test_gets_the_defaults_and_hears_nothing_of_them(self, submit: Submit) -> None:
+        factories.make_default_alert(threshold=25)
+        assert submit(add_url(Customer), **self.fields()).status_code == 302
+        assert _thresholds(Customer.objects.get(account="20001")) == {25}
+        assert Episode.objects.get().is_silent
+        assert episodes.judge(at=timezone.now()).opened == 0
+
+    def test_keeps_to_the_alert_that_they_set(self, submit: Submit) -> None:
+        factories.make_default_alert(threshold=25)
+        own = AN_ALERT | {"alerts-0-threshold": "8", "alerts-0-remind_every_days": "3"}
+        assert submit(add_url(Customer), **self.fields(), **own).status_code == 302
+        lindqvist = Customer.objects.get(account="20001")
+        assert _thresholds(lindqvist) == {8}
+        assert lindqvist.alerts.get(threshold=8).remind_every_days == 3
+        assert Episode.objects.get().is_silent
+
+    def test_is_told_of_an_alert_that_is_set_later(self, submit: Submit) -> None:
+        lindqvist = factories.make_customer(balance=Decimal(12))
+        submit(page_url(lindqvist), **AN_ALERT | {"alerts-0-threshold": "25"})
+        assert _thresholds(lindqvist) == {25}
+        assert episodes.judge(at=timezone.now()).opened == 1
+        assert not Episode.objects.get().is_silent
+
+
+class TestDefaultsOnAPartnersPage:
+    def test_are_set_there(self, submit: Submit) -> None:
+        terms = {"threshold": "25", "remind_every_days": "7", "remind_at_most": "2", "tells_restored": "on"}
+        changes = {
+            "default_alerts-TOTAL_FORMS": 1,
+            **{f"default_alerts-0-{name}": text for name, text in terms.items()},
+        }
+        assert submit(page_url(factories.harbour()), **changes).status_code == 302
+        default = PartnerAlert.objects.get()
+        assert (default.threshold, default.remind_every_days, default.remind_at_most) == (25, 7, 2)
+        assert default.tells_restored
+
+    @pytest.mark.parametrize(
+        ("name", "text", "sentence"),
+        [
+            ("rearm_margin", "-1", "A margin must not be negative."),
+            ("remind_every_days", "0", "Reminders are at least one day apart; leave it empty for none."),
+        ],
+    )
+    def test_are_refused_where_no_customer_could_have_them(
+        self,
+        submit: Submit,
+        name: str,
+        text: str,
+        sentence: str,
+    ) -> None:
+        changes = {
+            "default_alerts-TOTAL_FORMS": 1,
+            "default_alerts-0-threshold": "25",
+            "default_alerts-0-remind_at_most": "3",
+        }
+        response = submit(page_url(factories.harbour()), **changes, **{f"default_alerts-0-{name}": text})
+        assert complaints(response) == [sentence]
+
+    def test_are_taken_away(self, submit: Submit) -> None:
+        factories.make_default_alert()
+        assert submit(page_url(factories.harbour()), **{"default_alerts-0-DELETE": "on"}).status_code == 302
+        assert not PartnerAlert.objects.exists()
+
+
+class TestRecipients:
+    def test_are_kept_trimmed_and_in_small_letters(self, submit: Submit) -> None:
+        alert = factories.make_alert()
+        changes = {"recipients-TOTAL_FORMS": 1, "recipients-0-email": "  Boss@Lindqvist.Example "}
+        assert submit(page_url(alert), **changes).status_code == 302
+        assert alert.recipients.get().email == "boss@lindqvist.example"
+
+    def test_are_named_once(self, submit: Submit) -> None:
+        alert = factories.make_recipient(email="boss@lindqvist.example").alert
+        response = submit(
+            page_url(alert), **{"recipients-TOTAL_FORMS": 2, "recipients-1-email": "BOSS@lindqvist.example"}
+        )
+        assert complaints(response) == ["The alert has this recipient already."]
+
+    def test_are_addresses(self, submit: Submit) -> None:
+        changes = {"recipients-TOTAL_FORMS": 1, "recipients-0-email": "the boss"}
+        assert complaints(submit(page_url(factories.make_alert()), **changes)) == ["Enter a valid email address."]
+
+    def test_of_the_built_in_alert_are_for_staff_to_say(self, submit: Submit) -> None:
+        built_in = factories.make_customer().alerts.get(kind=AlertKind.EXHAUSTED)
+        changes = {"recipients-TOTAL_FORMS": 1, "recipients-0-email": "boss@lindqvist.example"}
+        assert submit(page_url(built_in), tells_restored="on", remind_every_days="3", **changes).status_code == 302
+        built_in.refresh_from_db()
+        assert (built_in.tells_restored, built_in.remind_every_days, built_in.threshold) == (True, 3, 0)
+        assert built_in.recipients.get().email == "boss@lindqvist.example"
+
+    def test_go_when_they_are_taken_off(self, submit: Submit, staff: Client) -> None:
+        alert = factories.make_recipient().alert
+        assert submit(page_url(alert), **{"recipients-0-DELETE": "on"}).status_code == 302
+        assert not alert.recipients.exists()
+        assert staff.get(page_url(alert)).status_code == 200
+
+
 class TestARefusal:
     """What the database refuses arrives as a sentence, and nothing of the form is saved."""
 
@@ -537,12 +659,22 @@ class TestARefusal:
                 "Write phone numbers as digits in international form, like 442079460123.",
             ),
             (
-                {"alerts-TOTAL_FORMS": 2, "alerts-0-threshold": "5", "alerts-1-threshold": "5.00"},
+                {
+                    "alerts-TOTAL_FORMS": 2,
+                    "alerts-0-threshold": "5",
+                    "alerts-0-remind_at_most": "3",
+                    "alerts-1-threshold": "5.00",
+                    "alerts-1-remind_at_most": "3",
+                },
                 "The customer has an alert at this threshold already.",
             ),
             (
-                {"alerts-TOTAL_FORMS": 1, "alerts-0-threshold": "5", "alerts-0-rearm_margin": "-1"},
+                {**AN_ALERT, "alerts-0-rearm_margin": "-1"},
                 "A margin must not be negative.",
+            ),
+            (
+                {**AN_ALERT, "alerts-0-remind_every_days": "0"},
+                "Reminders are at least one day apart; leave it empty for none.",
             ),
         ],
     )

@@ -32,6 +32,8 @@ from tests.factories import (
     make_alert,
     make_call,
     make_customer,
+    make_entry,
+    make_episode,
     make_item,
     make_partner,
     make_quarantined_call,
@@ -182,6 +184,11 @@ class TestThePreviewOfAResume:
             command("run_billing", "--dry-run", "--json").json
             == command("resume", "billing", "--preview", "--json").json
         )
+
+    def test_tells_how_many_mails_are_owed(self) -> None:
+        make_episode()
+        make_entry(customer=make_episode().alert.customer, kind="payment", key="payment:bank:1", amount=Decimal(50))
+        assert command("resume", "notifications", "--preview", "--json").json["mails"] == 1
 
     def test_says_when_nothing_would_be_charged(self) -> None:
         assert command("run_billing", "--dry-run").lines[:2] == ["Would charge nothing.", "0 episodes would open."]
@@ -383,6 +390,8 @@ class TestStatus:
             "Waiting",
             "Quarantine",
             "Health",
+            "Mails",
+            "Alarms",
         ]
         assert "  calls: HALTED" in lines
         assert "  items: working" in lines

@@ -43,6 +43,7 @@ from tests.factories import (
     make_chunk,
     make_customer,
     make_deck,
+    make_default_alert,
     make_delivery,
     make_entry,
     make_episode,
@@ -53,6 +54,7 @@ from tests.factories import (
     make_period,
     make_quarantined_call,
     make_rate,
+    make_recipient,
     make_reversal,
     make_run,
     make_source,
@@ -342,6 +344,39 @@ CUSTOMERS = [
 ALERTS = [
     Breach("alert_kind_is_known", "a kind nobody mails", lambda: make_alert(kind="high_balance")),
     Breach("margin_is_not_negative", "it would close before it recovered", lambda: make_alert(rearm_margin=-1)),
+    Breach("reminders_are_days_apart", "a reminder at every pass", lambda: make_alert(remind_every_days=0)),
+    Breach("billing_balancealert_remind_every_days_check", "before the fall", lambda: make_alert(remind_every_days=-1)),
+    Breach("billing_balancealert_remind_at_most_check", "less than none", lambda: make_alert(remind_at_most=-1)),
+    Breach(
+        "billing_partneralert_remind_every_days_check",
+        "before the fall",
+        lambda: make_default_alert(remind_every_days=-1),
+    ),
+    Breach(
+        "billing_partneralert_remind_at_most_check", "less than none", lambda: make_default_alert(remind_at_most=-1)
+    ),
+    Breach(
+        "default_margin_is_not_negative",
+        "no customer could be made any more",
+        lambda: make_default_alert(rearm_margin=-1),
+    ),
+    Breach(
+        "default_reminders_are_days_apart",
+        "nor with reminders all the time",
+        lambda: make_default_alert(remind_every_days=0),
+    ),
+    Breach(
+        "one_default_alert_a_threshold",
+        "a customer has one alert at a threshold",
+        lambda: twice(make_default_alert, threshold=25),
+    ),
+    Breach(
+        "one_recipient_once_an_alert",
+        "in other letters, and still one reader",
+        lambda: make_recipient(
+            alert=make_recipient(email="boss@lindqvist.example").alert, email="Boss@Lindqvist.example"
+        ),
+    ),
     Breach(
         "one_exhausted_alert_per_customer",
         "the built-in one is there already",

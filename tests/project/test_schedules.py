@@ -16,7 +16,7 @@ from django_q.scheduler import scheduler
 
 from ivy import schedules
 
-NAMES = {"billing-cycle", "queue-canary"}
+NAMES = {"billing-cycle", "notifications", "queue-canary"}
 
 
 def queued_by_the_scheduler() -> set[str]:
@@ -33,7 +33,7 @@ def snapshot() -> list[dict[str, Any]]:
 class TestInstalling:
     def test_creates_what_is_missing(self) -> None:
         repaired = schedules.install()
-        assert len(repaired) == 2
+        assert len(repaired) == len(NAMES)
         assert {row.name for row in Schedule.objects.all()} == NAMES
 
     def test_twice_changes_nothing_and_says_nothing(self) -> None:
@@ -100,14 +100,14 @@ class TestInstalling:
 class TestTheSchedulerOfTheQueue:
     def test_starts_what_was_installed(self) -> None:
         schedules.install()
-        assert queued_by_the_scheduler() == {"ivy.tasks.billing_cycle", "ivy.tasks.queue_canary"}
+        assert queued_by_the_scheduler() == {wanted.func for wanted in schedules.SCHEDULES}
 
     def test_starts_nothing_at_all_once_one_schedule_is_damaged_and_everything_after_the_repair(self) -> None:
         schedules.install()
         Schedule.objects.filter(name="queue-canary").update(args="(")
         assert queued_by_the_scheduler() == set()
         schedules.install()
-        assert queued_by_the_scheduler() == {"ivy.tasks.billing_cycle", "ivy.tasks.queue_canary"}
+        assert queued_by_the_scheduler() == {wanted.func for wanted in schedules.SCHEDULES}
 
     def test_leaves_nothing_to_repair(self) -> None:
         schedules.install()
@@ -136,7 +136,7 @@ class TestTheSchedulerOfTheQueue:
         (sentence,) = schedules.install()
 
         assert sentence.startswith("Switched off schedule backup, which stopped all the others: ")
-        assert queued_by_the_scheduler() == {"ivy.tasks.billing_cycle", "ivy.tasks.queue_canary"}
+        assert queued_by_the_scheduler() == {wanted.func for wanted in schedules.SCHEDULES}
         assert schedules.install() == []
 
 
@@ -151,7 +151,7 @@ class TestInstallingInManyProcessesAtOnce:
 
         with ThreadPoolExecutor(max_workers=6) as pool:
             repaired = [sentence for done in pool.map(lambda _: install(), range(6)) for sentence in done]
-        assert len(repaired) == 2
+        assert len(repaired) == len(NAMES)
         assert sorted(Schedule.objects.values_list("name", flat=True)) == sorted(NAMES)
 
 
@@ -162,14 +162,14 @@ class TestTheCommand:
         call_command("install_schedules", stdout=first)
         call_command("install_schedules", stdout=second)
         assert "Created schedule billing-cycle: every minute." in first.getvalue()
-        assert second.getvalue() == "Nothing to do: billing-cycle, queue-canary are in place.\n"
+        assert second.getvalue() == "Nothing to do: billing-cycle, notifications, queue-canary are in place.\n"
 
     def test_prints_one_json_object(self) -> None:
         out = StringIO()
         call_command("install_schedules", "--json", stdout=out)
         answer = json.loads(out.getvalue())
         assert set(answer["schedules"]) == NAMES
-        assert len(answer["repaired"]) == 2
+        assert len(answer["repaired"]) == len(NAMES)
 
     def test_asks_for_migrate_when_there_are_no_tables(self) -> None:
         with connection.cursor() as cursor:  # in the test's own transaction, and rolled back with it

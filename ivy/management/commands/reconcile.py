@@ -2,6 +2,7 @@ from typing import Any
 
 from billing import reconcile
 from billing.management.base import DONE, FAILED, IvyCommand
+from notifications import reconcile as notifications_reconcile
 
 
 class Command(IvyCommand):
@@ -11,7 +12,7 @@ class Command(IvyCommand):
         drift: list[dict[str, str]] = []
         sentences: list[str] = []
         found = checked = 0
-        for rule, broken, examples in reconcile.checks():
+        for rule, broken, examples in reconcile.checks([*reconcile.RULES, *notifications_reconcile.RULES]):
             checked += 1
             found += broken
             drift += [{"rule": one.rule, "key": one.key, "found": one.found} for one in examples]

@@ -8,6 +8,7 @@ from billing.management.answers import preview_as_json, preview_in_words
 from billing.models import HaltCause
 from billing.preview import preview
 from ivy.management.switching import SwitchCommand
+from notifications import preview as mails_owed
 
 
 class Command(SwitchCommand):
@@ -24,7 +25,9 @@ class Command(SwitchCommand):
         if options["preview"]:
             charged = [process for process in processes if process in halting.BILLING]
             found = preview(at=timezone.now(), processes=charged, partner=partner)
-            self.answer(options, preview_as_json(found), preview_in_words(found))
+            mails = len(mails_owed.preview(at=timezone.now()).mails)
+            result = {**preview_as_json(found), "mails": mails}
+            self.answer(options, result, f"{preview_in_words(found)}\n{mails} mails are owed and would go out.")
             return
         changes = [
             halting.resume(

@@ -8,7 +8,8 @@ from billing.management.answers import run_as_json
 from billing.management.base import IvyCommand, amounts
 from billing.models import BillingRun, Process, ProcessSwitch
 from billing.runs import amounts as amounts_of
-from ivy import health
+from ivy import alarms, health
+from notifications import backlog as notifications_backlog
 
 LAST_RUNS = 5
 
@@ -23,6 +24,8 @@ class Command(IvyCommand):
         waiting = backlog.backlog(at=now)
         quarantine = backlog.quarantine()
         probes = health.probes()
+        mails = notifications_backlog.backlog()
+        standing = alarms.standing()
         result = {
             "processes": [_process_as_json(process, halts) for process in Process],
             "runs": [
@@ -43,14 +46,15 @@ class Command(IvyCommand):
                 "customers_to_judge": waiting.customers_to_judge,
             },
             "quarantine": {reason: {"calls": calls, "oldest": since} for reason, (calls, since) in quarantine.items()},
-            "notifications": {},
+            "notifications": {**mails.counts, "oldest_owed_at": mails.oldest_owed_at, "tripped": mails.tripped},
             "health": [
                 {"part": probe.part, "ok": probe.ok, "last_good_at": probe.last_good_at, "detail": probe.detail}
                 for probe in probes
             ],
-            "alarms": [],
+            "alarms": standing,
         }
-        self.answer(options, result, "\n".join(_in_words(halts, runs, waiting, quarantine, probes)))
+        lines = [*_in_words(halts, runs, waiting, quarantine, probes), *_mails(mails), *_alarms(standing)]
+        self.answer(options, result, "\n".join(lines))
 
 
 def _process_as_json(process: Process, halts: list[ProcessSwitch]) -> dict[str, Any]:
@@ -113,3 +117,15 @@ def _in_words(
     lines.append("Health")
     lines += [f"  {probe.part}: {'well' if probe.ok else 'NOT WELL'}: {probe.detail}" for probe in probes]
     return lines
+
+
+def _mails(mails: notifications_backlog.Backlog) -> list[str]:
+    waiting = ", ".join(f"{count} {state}" for state, count in mails.counts.items() if count) or "none waits"
+    oldest = mails.oldest_owed_at
+    lines = ["Mails", f"  {waiting}" + (f"; the oldest owed since {oldest:%Y-%m-%d %H:%M} UTC" if oldest else "")]
+    return [*lines, f"  THE BREAKER HAS TRIPPED: {mails.tripped}"] if mails.tripped else lines
+
+
+def _alarms(standing: list[dict[str, Any]]) -> list[str]:
+    told = [f"  {alarm['key']}, since {alarm['since']:%Y-%m-%d %H:%M} UTC: {alarm['words']}" for alarm in standing]
+    return ["Alarms", *(told or ["  none stands"])]
