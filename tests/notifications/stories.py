@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +25,7 @@ from notifications.models import (
     Phase,
     State,
 )
-from tests.factories import make_alert, make_customer, make_entry
+from tests.factories import make_alert, make_customer, make_entry, make_episode
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -131,9 +131,9 @@ def make_mail(state: State = State.PENDING, **fields: Any) -> NotificationLog:
     alert = fields.pop("alert", None) or make_watched()
     episode = Episode.objects.filter(alert=alert, closed_at=None).first()
     if episode is None:
-        set_balance(alert.customer, alert.threshold - 5)
-        episode = Episode.objects.get(alert=alert, closed_at=None)
-    Episode.objects.filter(pk=episode.pk).update(taken_up_at=datetime(2026, 3, 2, tzinfo=UTC))
+        move_balance(alert.customer, alert.threshold - 5)
+        episode = make_episode(alert=alert)
+    Episode.objects.filter(pk=episode.pk).update(taken_up_at=timezone.now())
     recipient = fields.pop("recipient", alert.customer.email)
     fall = owing._falls("e.id = %s", [episode.pk])[0]
     log = owing._row(owing.Owed(owing.kinds.KINDS[fall.alert_kind], fall, recipient))
