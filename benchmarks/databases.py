@@ -45,7 +45,7 @@ def drop(name: str) -> None:
         server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def environment(url: str) -> dict[str, str]:
+def environment(url: str, *, email: str = "consolemail://") -> dict[str, str]:
     """The environment in which Ivy works on this database."""
     return {
         **os.environ,
@@ -53,21 +53,23 @@ def environment(url: str) -> dict[str, str]:
         "CACHE_URL": os.environ.get("CACHE_URL", "redis://127.0.0.1:6379/0"),
         "DEBUG": "false",
         "ALLOWED_HOSTS": "localhost",
-        "EMAIL_URL": "consolemail://",
+        "EMAIL_URL": email,
         "SECRET_KEY": "only for benchmarks, which serve nobody at all",
     }
 
 
-def manage(url: str, *arguments: str) -> str:
+def manage(url: str, *arguments: str, email: str = "consolemail://", **more: str) -> str:
     """Run `manage.py` on this database; what it printed. Raises CalledProcessError when it fails."""
     command = [sys.executable, str(CHECKOUT / "manage.py"), *arguments]
-    return subprocess.run(command, env=environment(url), check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        command, env={**environment(url, email=email), **more}, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
-def inside(url: str, code: str) -> str:
+def inside(url: str, code: str, settings: str = "ivy.settings") -> str:
     """Run Python with Ivy set up on this database; what it printed."""
     set_up = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import django; django.setup()\n"
-    env = {**environment(url), "DJANGO_SETTINGS_MODULE": "ivy.settings"}
+    env = {**environment(url), "DJANGO_SETTINGS_MODULE": settings}
     return subprocess.run(
         [sys.executable, "-c", set_up + code], env=env, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
