@@ -6,6 +6,7 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import Count, Min
 
+from billing.batches import open_batches
 from billing.models import QuarantinedCall, QuarantineState
 
 
@@ -33,8 +34,7 @@ def backlog(*, at: datetime) -> Backlog:
                      SELECT sum(p.outcome_count) AS calls FROM billing_batchprogress p WHERE p.batch_id = b.id
                  ) done ON true
                  WHERE b.closed_at IS NULL),
-                (SELECT min(c.started_at) FROM billing_arrivalbatch b JOIN billing_callrecord c ON c.batch_id = b.id
-                 WHERE b.closed_at IS NULL),
+                (SELECT min(started_at) FROM billing_callrecord WHERE batch_id = ANY(%(batches)s::bigint[])),
                 (SELECT min(arrived_at) FROM billing_arrivalbatch WHERE closed_at IS NULL),
                 due.items, due.oldest,
                 (SELECT count(*) FROM billing_customertojudge)
@@ -45,7 +45,7 @@ def backlog(*, at: datetime) -> Backlog:
                   AND i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date
             ) due
             """,
-            {"at": at},
+            {"at": at, "batches": open_batches()},
         )
         return Backlog(*cursor.fetchone())
 

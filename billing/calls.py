@@ -6,6 +6,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from billing import decks
+from billing.batches import open_batches
 from billing.models import BillingChunk, BillingRun, BillingWorker
 from billing.rating import rated
 from billing.runs import Tally
@@ -20,8 +21,9 @@ def plan(run: BillingRun, *, calls_at_a_time: int = CALLS_AT_A_TIME) -> int:
     A chunk holds customers of one partner, so that a partner can be halted by itself, and no customer is in two
     chunks, so that workers never wait for each other; one with very many calls is cut by calls.
     """
+    batches = open_batches()
     with connection.cursor() as cursor:
-        cursor.execute(_PLAN, {"run": run.pk, "partner": run.partner_id, "size": calls_at_a_time})
+        cursor.execute(_PLAN, {"run": run.pk, "partner": run.partner_id, "size": calls_at_a_time, "batches": batches})
         return cursor.rowcount
 
 
@@ -32,6 +34,7 @@ def post(chunk: BillingChunk, worker: BillingWorker) -> tuple[Tally, int]:
     a halting chunk. Each call gets one outcome, however often this is repeated.
     """
     limits: dict[str, Any] = {
+        "batches": open_batches(),
         "run": worker.run_id,
         "first_customer": chunk.first_customer,
         "last_customer": chunk.last_customer,
@@ -41,17 +44,16 @@ def post(chunk: BillingChunk, worker: BillingWorker) -> tuple[Tally, int]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('work_mem', %s, true)", [WORK_MEMORY])
         if chunk.partner_id is None:
-            whose = (
-                "p.batch_id IN (SELECT id FROM billing_arrivalbatch WHERE closed_at IS NULL) AND p.customer_id IS NULL"
-            )
+            whose = "p.batch_id = ANY(%(batches)s::bigint[]) AND p.customer_id IS NULL"
             busy = calls = 0
         else:
             whose = (
-                "p.batch_id = ANY(%(batches)s) AND p.customer_id BETWEEN %(first_customer)s AND %(last_customer)s"
+                "p.batch_id = ANY(%(batches)s::bigint[])"
+                " AND p.customer_id BETWEEN %(first_customer)s AND %(last_customer)s"
                 " AND p.customer_id = ANY(%(customers)s::bigint[])"
             )
             cursor.execute(_LOCK_CUSTOMERS, {**limits, "partner": chunk.partner_id})
-            limits["customers"], limits["batches"], wanted, calls = cursor.fetchone()
+            limits["customers"], wanted, calls = cursor.fetchone()
             busy = wanted - len(limits["customers"])
         if chunk.first_record is not None:
             whose += " AND p.id BETWEEN %(first_record)s AND %(last_record)s"
@@ -129,13 +131,11 @@ def _tally(outcomes: list[tuple[str | None, str | None, int, Decimal | None]], b
 _PLAN = """
 WITH waiting AS (
     SELECT customer_id, sum(calls) AS calls FROM (
-        SELECT c.customer_id, count(*) AS calls
-        FROM billing_arrivalbatch b JOIN billing_callrecord c ON c.batch_id = b.id
-        WHERE b.closed_at IS NULL AND b.kind = 'arrival' GROUP BY c.customer_id
+        SELECT customer_id, count(*) AS calls FROM billing_callrecord
+        WHERE batch_id = ANY(%(batches)s::bigint[]) GROUP BY customer_id
         UNION ALL
-        SELECT q.customer_id, count(*)
-        FROM billing_arrivalbatch b JOIN billing_quarantinedcall q ON q.release_batch_id = b.id
-        WHERE b.closed_at IS NULL AND q.state = 'released' GROUP BY q.customer_id
+        SELECT customer_id, count(*) FROM billing_quarantinedcall
+        WHERE release_batch_id = ANY(%(batches)s::bigint[]) AND state = 'released' GROUP BY customer_id
     ) both_kinds GROUP BY customer_id
 ), ranked AS (
     SELECT cu.partner_id, cu.id AS customer_id, w.calls,
@@ -168,14 +168,13 @@ FROM chunk ORDER BY first_customer, first_record
 _LOCK_CUSTOMERS = """
 WITH wanted AS MATERIALIZED (
     SELECT customer_id, count(*) AS calls FROM (
-        SELECT c.customer_id
-        FROM billing_arrivalbatch b JOIN billing_callrecord c ON c.batch_id = b.id
-        WHERE b.closed_at IS NULL AND c.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
+        SELECT customer_id FROM billing_callrecord
+        WHERE batch_id = ANY(%(batches)s::bigint[])
+          AND customer_id BETWEEN %(first_customer)s AND %(last_customer)s
         UNION ALL
-        SELECT q.customer_id
-        FROM billing_arrivalbatch b JOIN billing_quarantinedcall q ON q.release_batch_id = b.id
-        WHERE b.closed_at IS NULL AND q.state = 'released'
-          AND q.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
+        SELECT customer_id FROM billing_quarantinedcall
+        WHERE release_batch_id = ANY(%(batches)s::bigint[]) AND state = 'released'
+          AND customer_id BETWEEN %(first_customer)s AND %(last_customer)s
     ) both_kinds GROUP BY customer_id
 ), partners AS MATERIALIZED (
     SELECT w.customer_id, w.calls FROM wanted w JOIN billing_customer cu ON cu.id = w.customer_id
@@ -185,7 +184,6 @@ WITH wanted AS MATERIALIZED (
     ORDER BY b.customer_id FOR UPDATE OF b SKIP LOCKED
 )
 SELECT coalesce((SELECT array_agg(customer_id) FROM locked), '{}'),
-    coalesce((SELECT array_agg(id) FROM billing_arrivalbatch WHERE closed_at IS NULL), '{}'),
     (SELECT count(*) FROM partners), (SELECT coalesce(sum(calls), 0)::bigint FROM partners)
 """
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
+from billing.batches import open_batches
 from billing.models import DeckSlice, RateDeck
 from billing.models.deck import LONGEST_PREFIX
 
@@ -138,20 +139,18 @@ def _stretches_with_pending_calls() -> Sequence[tuple[int, datetime, datetime]]:
                                  p.rate_deck_id, p.currency) AS deck_id
                 FROM (
                     SELECT c.direction, c.customer_id, c.answered_at, c.started_at
-                    FROM billing_arrivalbatch b JOIN billing_callrecord c ON c.batch_id = b.id
-                    WHERE b.closed_at IS NULL AND c.is_answered
+                    FROM billing_callrecord c WHERE c.batch_id = ANY(%(batches)s::bigint[]) AND c.is_answered
                     UNION ALL
                     SELECT c.direction, q.customer_id, c.answered_at, c.started_at
-                    FROM billing_arrivalbatch b
-                    JOIN billing_quarantinedcall q ON q.release_batch_id = b.id
-                    JOIN billing_callrecord c ON c.content_hash = q.content_hash
-                    WHERE b.closed_at IS NULL AND q.state = 'released'
+                    FROM billing_quarantinedcall q JOIN billing_callrecord c ON c.content_hash = q.content_hash
+                    WHERE q.release_batch_id = ANY(%(batches)s::bigint[]) AND q.state = 'released'
                 ) c
                 JOIN billing_customer cu ON cu.id = c.customer_id
                 JOIN billing_partner p ON p.id = cu.partner_id
             ) calls
             WHERE deck_id IS NOT NULL
             GROUP BY deck_id, date_trunc('day', at)
-            """
+            """,
+            {"batches": open_batches()},
         )
         return cursor.fetchall()

@@ -11,7 +11,8 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
-from billing.models import ArrivalBatch, Episode
+from billing.batches import open_batches
+from billing.models import Episode
 
 SETTLE_DAYS = 7
 CUSTOMERS_AT_A_TIME = 20_000
@@ -54,11 +55,6 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
             opened += opened_now
             waiting += waiting_now
         after = customers[-1]
-
-
-def open_batches() -> list[int]:
-    """The arrival batches that may hold pending calls: what `HAS_PENDING_CALLS` goes by, and not by all of history."""
-    return list(ArrivalBatch.objects.filter(closed_at__isnull=True).values_list("pk", flat=True))
 
 
 def judge_settling(*, at: datetime) -> int:

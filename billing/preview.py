@@ -9,6 +9,7 @@ from decimal import Decimal
 from django.db import connection, transaction
 
 from billing import decks, episodes, halting, items, quarantine
+from billing.batches import open_batches
 from billing.models import EntryKind, ItemKind, Partner, Process
 from billing.rating import rated
 
@@ -159,7 +160,7 @@ def _episodes_to_open(
                 "unsettled": list(unsettled),
                 "at": at,
                 "partner": partner.pk if partner else None,
-                "open_batches": episodes.open_batches(),
+                "open_batches": open_batches(),
             },
         )
         return int(cursor.fetchone()[0])
