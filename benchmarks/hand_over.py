@@ -3,8 +3,8 @@
     python -m benchmarks.hand_over [--mails 2000] [--rounds 3]
 
 Both begin with their rows in PostgreSQL and hand over one mail a recipient, text and HTML, about as long. Counted is
-from the first mail that the server took to the last, by the server's clock. Ivy writes each mail from the balance as it is
-then and commits twice for each; post-office sends what was written before, and commits once a batch.
+from the first mail that the server took to the last, by the server's clock. Ivy writes each mail from the balance as
+it is then and commits twice for each; post-office sends what was written before, and commits once a batch.
 """
 
 import argparse
