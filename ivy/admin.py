@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
-from ivy.models import Pulse
+from ivy.models import Alarm, Pulse
 
 # allauth's table of addresses stays empty: the address of a user is `User.email`. axes keeps attempts, not failures.
 admin.site.unregister([EmailAddress, AccessFailureLog])
@@ -48,6 +48,12 @@ class DeletableAdmin(LookOnlyAdmin):
 @admin.register(Pulse)
 class PulseAdmin(LookOnlyAdmin):
     list_display = ("name", "beaten_at", "host", "pid")
+
+
+@admin.register(Alarm)
+class AlarmAdmin(LookOnlyAdmin):
+    list_display = ("key", "words", "raised_at", "cleared_at", "mailed_at")
+    ordering = ("-raised_at",)
 
 
 @admin.register(AccessAttempt)

@@ -40,6 +40,15 @@ MENU: list[dict[str, Any]] = [
         ],
     },
     {
+        "title": "Mails",
+        "items": [
+            _list_of("Notification log", "notifications.notificationlog", "mail"),
+            _list_of("Orders of staff", "notifications.stafforder", "gavel"),
+            _list_of("Breaker trips", "notifications.breakertrip", "electric_bolt"),
+            _list_of("Breaker limits", "notifications.breakerlimits", "speed"),
+        ],
+    },
+    {
         "title": "Calls",
         "items": [
             _list_of("Sources", "billing.source", "dns"),
@@ -102,6 +111,7 @@ MENU: list[dict[str, Any]] = [
         "title": "Machinery",
         "collapsible": True,
         "items": [
+            _list_of("Alarms", "ivy.alarm", "notification_important"),
             _list_of("Pulses", "ivy.pulse", "ecg_heart"),
             _list_of("Schedules", "django_q.schedule", "schedule"),
             _list_of("Queued tasks", "django_q.ormq", "pending"),

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from billing.processes import ProcessId
-from notifications import history, journal, transports
+from notifications import history, journal, telling, transports
 from notifications.models import (
     Because,
     DeliveryAttempt,
@@ -187,6 +187,8 @@ def _move(
     NotificationLog.objects.filter(pk=log.pk).update(
         state=to, because=because, detail=words, lease_until=None, **sent_at
     )
+    if to == State.SENT:
+        telling.count_as_told([locked])
     return True
 
 

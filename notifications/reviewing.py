@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from django.db import transaction
 from django.db.models.functions import Now
 
-from notifications import history, kinds, owing
+from notifications import history, kinds, owing, telling
 from notifications.kinds import clean, why_unusable
 from notifications.models import (
     Because,
@@ -102,12 +102,13 @@ def review(verb: Verb, keys: Sequence[str], *, reason: str, by: str) -> Reviewed
                 _look_up_addresses(logs)
             if verb == Verb.DELIVERED:
                 _end_attempts(logs, Outcome.ACCEPTED)
+                telling.count_as_told(logs)
         reviewed.done = [log.key for log in logs]
     return reviewed
 
 
 def mark_errant(keys: Sequence[str], *, reason: str, by: str) -> Reviewed:
-    """Mark sent mails as errors of ours: not to be counted as told, and to be apologised for. May be repeated."""
+    """Mark sent mails as errors of ours: to be counted, and apologised for. May be repeated."""
 
     def why_not(log: NotificationLog) -> str:
         if log.state != State.SENT:

@@ -51,6 +51,12 @@ DROP SEQUENCE notifications_claim_token;
 CONTENT = """
 CREATE FUNCTION notifications_keep_content() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF NEW.erased_at IS NOT NULL AND (NEW.recipient, NEW.sender, NEW.reply_to, NEW.subject, NEW.text, NEW.html)
+        IS DISTINCT FROM ('', '', '', '', '', '')
+    THEN
+        RAISE EXCEPTION 'what was erased says nothing'
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'frozen_mails_never_change';
+    END IF;
     IF NEW.erased_at IS NULL AND OLD.frozen_at IS NOT NULL AND
         (OLD.recipient, OLD.sender, OLD.reply_to, OLD.subject, OLD.text, OLD.html, OLD.frozen_at)
         IS DISTINCT FROM

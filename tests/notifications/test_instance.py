@@ -237,7 +237,6 @@ class TestStaffWhoConfirm:
         assert [mail.to for mail in mailoutbox] == [[lost.customer.email]]
         assert [standing(log)[0] for log in (sent, lost, known)] == ["sent", "sent", "suppressed"]
 
-    @pytest.mark.xfail(reason="a fall of which a mail is known to have arrived does not count as told of", strict=True)
     def test_that_a_mail_in_doubt_arrived_have_its_fall_told_of(self) -> None:
         log = make_mail()
         move()
