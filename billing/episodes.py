@@ -38,20 +38,30 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
             # In id order, and skipping: posting may hold some of them.
             cursor.execute(
                 """
-                SELECT j.customer_id FROM billing_customertojudge j JOIN billing_customerbalance b USING (customer_id)
+                SELECT j.customer_id, b.balance
+                FROM billing_customertojudge j JOIN billing_customerbalance b USING (customer_id)
                 WHERE j.customer_id > %(after)s AND (%(only)s::bigint[] IS NULL OR j.customer_id = ANY(%(only)s))
                 ORDER BY j.customer_id LIMIT %(limit)s FOR UPDATE OF j, b SKIP LOCKED
                 """,
                 {"after": after, "limit": CUSTOMERS_AT_A_TIME, "only": only},
             )
-            customers = [row[0] for row in cursor.fetchall()]
-            if not customers:
+            noted = cursor.fetchall()
+            if not noted:
                 return Judged(opened, closed, waiting)
+            customers = [customer for customer, _ in noted]
             cursor.execute("SELECT set_config('enable_seqscan', 'off', true)")
-            cursor.execute(_CLOSE, {"customers": customers, "at": at, "settle_days": SETTLE_DAYS})
-            closed += cursor.fetchone()[0]
-            cursor.execute(_OPEN, {"customers": customers, "at": at, "open_batches": open_batches()})
-            opened_now, waiting_now = cursor.fetchone()
+            cursor.execute(
+                _JUDGE,
+                {
+                    "customers": customers,
+                    "balances": [balance for _, balance in noted],
+                    "at": at,
+                    "settle_days": SETTLE_DAYS,
+                    "open_batches": open_batches(),
+                },
+            )
+            closed_now, opened_now, waiting_now = cursor.fetchone()
+            closed += closed_now
             opened += opened_now
             waiting += waiting_now
         after = customers[-1]
@@ -111,50 +121,6 @@ def open_silently(customer_ids: Iterable[int]) -> int:
         return cursor.rowcount
 
 
-# The open fall of each alert of the customers noted, if there is one. OFFSET 0 makes each look-up one by index: joined
-# freely, the planner takes a table that was empty a moment ago for small, and reads all of it for every customer.
-_FALLS = """
-    SELECT a.id AS alert_id, a.threshold, a.is_active, noted.balance, e.id AS episode_id,
-        a.threshold + coalesce(a.rearm_margin, greatest(abs(a.threshold) * 0.05, 1)) AS rearmed
-    FROM noted
-    CROSS JOIN LATERAL (SELECT * FROM billing_balancealert WHERE customer_id = noted.customer_id OFFSET 0) a
-    LEFT JOIN LATERAL (
-        SELECT id FROM billing_episode WHERE alert_id = a.id AND closed_at IS NULL OFFSET 0
-    ) e ON true
-"""
-
-# Nobody told: closed at the threshold. Told: at threshold plus margin, or after some days at or above the threshold.
-# An alert that was switched off has no fall to speak of any more. What is asked of the episode itself is asked in the
-# UPDATE, of the row as it is once its lock is had: a sender may have told the customer in this very moment.
-_CLOSE = """
-WITH noted AS MATERIALIZED (
-    SELECT n.customer_id, b.balance
-    FROM unnest(%(customers)s::bigint[]) AS n (customer_id)
-    CROSS JOIN LATERAL (SELECT balance FROM billing_customerbalance WHERE customer_id = n.customer_id OFFSET 0) b
-), fall AS MATERIALIZED (
-    SELECT * FROM (__FALLS__) falls WHERE episode_id IS NOT NULL
-), changed AS (
-    UPDATE billing_episode e SET
-        closed_at = CASE WHEN __IS_OVER__ THEN statement_timestamp() END,
-        closed_balance = CASE WHEN __IS_OVER__ THEN f.balance END,
-        recovered_at = CASE WHEN f.balance >= f.threshold THEN coalesce(e.recovered_at, %(at)s) END
-    FROM fall f
-    WHERE e.id = f.episode_id AND e.closed_at IS NULL
-      AND (__IS_OVER__ OR (f.balance >= f.threshold) <> (e.recovered_at IS NOT NULL))
-    RETURNING e.closed_at
-)
-SELECT count(*) FILTER (WHERE closed_at IS NOT NULL) FROM changed
-""".replace("__FALLS__", _FALLS).replace(
-    "__IS_OVER__",
-    """(
-        NOT f.is_active
-        OR (e.told_at IS NULL AND f.balance >= f.threshold)
-        OR (e.told_at IS NOT NULL AND f.balance >= f.rearmed)
-        OR (f.balance >= f.threshold
-            AND e.recovered_at <= %(at)s::timestamptz - make_interval(days => %(settle_days)s))
-    )""",
-)
-
 # A customer is unsettled while something that is due may still change its balance. Items so far behind that no run
 # charges them unasked do not count: the customer would never be told of anything.
 HAS_PENDING_CALLS = """
@@ -181,20 +147,56 @@ _IS_HALTED = """
     )
 """
 
-_OPEN = """
+# The open fall of each alert of the customers noted, if there is one. OFFSET 0 makes each look-up one by index: joined
+# freely, the planner takes a table that was empty a moment ago for small, and reads all of it for every customer.
+#
+# Nobody told: closed at the threshold. Told: at threshold plus margin, or after some days at or above the threshold.
+# An alert that was switched off has no fall to speak of any more. What is asked of the episode itself is asked in the
+# UPDATE, of the row as it is once its lock is had: a sender may have told the customer in this very moment.
+#
+# Whether a balance is final is asked only of those who would be told; of anybody else the next charge makes a new note.
+_JUDGE = """
 WITH noted AS MATERIALIZED (
-    SELECT cu.id AS customer_id, cu.status, b.balance, (__UNSETTLED__) AS is_unsettled
-    FROM unnest(%(customers)s::bigint[]) AS n (customer_id)
-    CROSS JOIN LATERAL (SELECT * FROM billing_customer WHERE id = n.customer_id OFFSET 0) cu
-    CROSS JOIN LATERAL (SELECT balance FROM billing_customerbalance WHERE customer_id = n.customer_id OFFSET 0) b
+    SELECT * FROM unnest(%(customers)s::bigint[], %(balances)s::numeric[]) AS n (customer_id, balance)
+), fall AS MATERIALIZED (
+    SELECT noted.customer_id, noted.balance, a.id AS alert_id, a.threshold, a.is_active, e.id AS episode_id,
+        a.threshold + coalesce(a.rearm_margin, greatest(abs(a.threshold) * 0.05, 1)) AS rearmed
+    FROM noted
+    CROSS JOIN LATERAL (SELECT * FROM billing_balancealert WHERE customer_id = noted.customer_id OFFSET 0) a
+    LEFT JOIN LATERAL (
+        SELECT id FROM billing_episode WHERE alert_id = a.id AND closed_at IS NULL OFFSET 0
+    ) e ON true
+), changed AS (
+    UPDATE billing_episode e SET
+        closed_at = CASE WHEN __IS_OVER__ THEN statement_timestamp() END,
+        closed_balance = CASE WHEN __IS_OVER__ THEN f.balance END,
+        recovered_at = CASE WHEN f.balance >= f.threshold THEN coalesce(e.recovered_at, %(at)s) END
+    FROM fall f
+    WHERE e.id = f.episode_id AND e.closed_at IS NULL
+      AND (__IS_OVER__ OR (f.balance >= f.threshold) <> (e.recovered_at IS NOT NULL))
+    RETURNING e.closed_at
+), opening AS MATERIALIZED (
+    SELECT f.customer_id, f.alert_id, f.threshold, f.balance, (__UNSETTLED__) AS is_unsettled
+    FROM fall f CROSS JOIN LATERAL (SELECT * FROM billing_customer WHERE id = f.customer_id OFFSET 0) cu
+    WHERE f.episode_id IS NULL AND f.is_active AND f.balance < f.threshold AND cu.status = 'active'
 ), opened AS (
     INSERT INTO billing_episode (alert_id, opened_business_at, opened_threshold, opened_balance, is_silent)
-    SELECT f.alert_id, %(at)s, f.threshold, f.balance, false
-    FROM (__FALLS__ WHERE noted.status = 'active' AND NOT noted.is_unsettled) f
-    WHERE f.is_active AND f.balance < f.threshold AND f.episode_id IS NULL
+    SELECT alert_id, %(at)s, threshold, balance, false FROM opening WHERE NOT is_unsettled
     RETURNING id
 ), settled AS (
-    DELETE FROM billing_customertojudge j USING noted n WHERE j.customer_id = n.customer_id AND NOT n.is_unsettled
+    DELETE FROM billing_customertojudge j USING noted n
+    WHERE j.customer_id = n.customer_id
+      AND NOT EXISTS (SELECT FROM opening o WHERE o.is_unsettled AND o.customer_id = n.customer_id)
 )
-SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM noted WHERE is_unsettled)
-""".replace("__FALLS__", _FALLS).replace("__UNSETTLED__", f"{_IS_HALTED} OR {HAS_DUE_ITEMS} OR {HAS_PENDING_CALLS}")
+SELECT (SELECT count(*) FROM changed WHERE closed_at IS NOT NULL), (SELECT count(*) FROM opened),
+    (SELECT count(DISTINCT customer_id) FROM opening WHERE is_unsettled)
+""".replace("__UNSETTLED__", f"{_IS_HALTED} OR {HAS_DUE_ITEMS} OR {HAS_PENDING_CALLS}").replace(
+    "__IS_OVER__",
+    """(
+        NOT f.is_active
+        OR (e.told_at IS NULL AND f.balance >= f.threshold)
+        OR (e.told_at IS NOT NULL AND f.balance >= f.rearmed)
+        OR (f.balance >= f.threshold
+            AND e.recovered_at <= %(at)s::timestamptz - make_interval(days => %(settle_days)s))
+    )""",
+)

@@ -379,7 +379,7 @@ class TestClosing:
         judge()
         obstacle(alert.customer)
         set_balance(alert.customer, 10)
-        assert judge() == Judged(opened=0, closed=1, waiting=1), because
+        assert judge() == Judged(opened=0, closed=1, waiting=0), because
 
     def test_follows_an_alert_that_is_switched_off(self) -> None:
         episode = make_told("10")
