@@ -35,6 +35,7 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
     only = None if customer_ids is None else list(customer_ids)
     while True:
         with transaction.atomic(durable=True), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('enable_seqscan', 'off', true)")
             # In id order, and skipping: posting may hold some of them.
             cursor.execute(
                 """
@@ -49,15 +50,17 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
             if not noted:
                 return Judged(opened, closed, waiting)
             customers = [customer for customer, _ in noted]
-            cursor.execute("SELECT set_config('enable_seqscan', 'off', true)")
+            batches = open_batches()
+            # Where no batch is open nothing is pending, and planning to look for it would take longer than all else.
+            pending = HAS_PENDING_CALLS if batches else "false"
             cursor.execute(
-                _JUDGE,
+                _JUDGE.replace("__PENDING__", pending),
                 {
                     "customers": customers,
                     "balances": [balance for _, balance in noted],
                     "at": at,
                     "settle_days": SETTLE_DAYS,
-                    "open_batches": open_batches(),
+                    "open_batches": batches,
                 },
             )
             closed_now, opened_now, waiting_now = cursor.fetchone()
@@ -190,7 +193,7 @@ WITH noted AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM changed WHERE closed_at IS NOT NULL), (SELECT count(*) FROM opened),
     (SELECT count(DISTINCT customer_id) FROM opening WHERE is_unsettled)
-""".replace("__UNSETTLED__", f"{_IS_HALTED} OR {HAS_DUE_ITEMS} OR {HAS_PENDING_CALLS}").replace(
+""".replace("__UNSETTLED__", f"{_IS_HALTED} OR {HAS_DUE_ITEMS} OR __PENDING__").replace(
     "__IS_OVER__",
     """(
         NOT f.is_active

@@ -110,7 +110,7 @@ class Episode(models.Model):
     silent one is never told: the customer came into Ivy below the threshold.
     """
 
-    alert = models.ForeignKey(BalanceAlert, on_delete=models.PROTECT, related_name="episodes")
+    alert = models.ForeignKey(BalanceAlert, on_delete=models.PROTECT, db_index=False, related_name="episodes")
     opened_at = models.DateTimeField(db_default=Now())
     opened_business_at = models.DateTimeField(help_text="The time that the run acted at.")
     opened_threshold = MoneyField()
