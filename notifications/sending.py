@@ -137,8 +137,10 @@ def _begin(log: NotificationLog, claim: Claim, transport: Transport, *, is_fresh
         cursor.execute("SET LOCAL synchronous_commit = on")
         if log.episode_id is not None:
             cursor.execute(_LOCK, [log.episode_id])
-        cursor.execute(_LOOK, {"log": log.pk})
+        cursor.execute(_LOOK, {"log": log.pk, "token": claim.token})
         seen = _Seen(*cursor.fetchone())
+        if not seen.is_mine:  # first: to who was replaced, the mail that its successor sent looks like one too many
+            raise NotMine(log.key)
         _check(log, seen)
         cursor.execute(
             _SEND,
@@ -174,6 +176,7 @@ def _begin(log: NotificationLog, claim: Claim, transport: Transport, *, is_fresh
 class _Seen:
     """What the point of no return goes by, read behind the barrier and after the locks."""
 
+    is_mine: bool
     is_open: bool | None
     is_below: bool | None
     status: str
@@ -390,6 +393,7 @@ _LOCK = "SELECT FROM billing_episode WHERE id = %s FOR UPDATE"
 
 _LOOK = """
 SELECT
+    n.state = 'claimed' AND n.token = %(token)s,
     e.closed_at IS NULL,
     b.balance < a.threshold,
     cu.status,

@@ -18,7 +18,7 @@ import trustme
 from billing.cycle import run_cycle
 from billing.models import Customer, Episode
 from notifications import cycle
-from notifications.models import BreakerLimits, NotificationLog, State
+from notifications.models import BreakerLimits, BreakerTrip, NotificationLog, State
 from tests.billing.at_once import real_commits
 from tests.factories import make_alert, make_customer, make_entry, make_partner
 from tests.faults.mailserver import At, Fault, MailServer, free_port, mail_server, wait_for_port
@@ -200,8 +200,10 @@ class TestAWorkerPaused:
         finally:
             hold.release.set()
             os.kill(worker.pid, signal.SIGCONT)
-        finish(worker)
+        status, answer = finish(worker)
+        assert (status, answer["sent"], answer["held"]) == (0, 0, 0)
         assert told(server) == [address("Mei")]
+        assert not BreakerTrip.objects.exists(), "that somebody else has sent it is no reason to halt everything"
 
     def test_too_long_over_the_commit_hands_over_nothing_and_the_mail_goes_out_later(self, server: MailServer) -> None:
         """The lock stands for whatever makes a commit slow; the worker may wait for it as long as a halt would."""
