@@ -33,6 +33,8 @@ def claim(*, limit: int = MAILS_AT_A_TIME, partners_halted: list[int] | None = N
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [LOCK])
+        # A claim that a crash takes back would give its token out a second time, and fence nobody off.
+        cursor.execute("SET LOCAL synchronous_commit = on")
         allowed = breaker.mails_allowed_now()
         cursor.execute(
             """
