@@ -22,15 +22,20 @@ FOREVER = 10**9
 
 
 class At(StrEnum):
-    """Where in the conversation a fault strikes. REPLY: after the final dot."""
+    """Where in the conversation a fault strikes.
+
+    DATA: before the 354. BODY: some of the body was read. REPLY: after the final dot. AFTER: the 250 was written.
+    """
 
     GREETING = "greeting"
     EHLO = "ehlo"
+    AUTH = "auth"
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
     BODY = "body"
     REPLY = "reply"
+    AFTER = "after"
     QUIT = "quit"
 
 
@@ -47,10 +52,22 @@ class Fault(StrEnum):
 
 @dataclass(eq=False)
 class Hold:
-    """A conversation that waits: `reached` once it is there, going on when `release` is set."""
+    """A conversation that waits: `reached` once it is there, going on when `release` is set.
+
+    `port` is the client's, by which its process is found; `to` the recipient. After BODY it can only break off.
+    """
 
     reached: threading.Event = field(default_factory=threading.Event)
     release: threading.Event = field(default_factory=threading.Event)
+    port: int = 0
+    to: str = ""
+
+    async def wait(self, session: Session | None, to: str) -> None:
+        """Wait here, in the server, for the test."""
+        self.port = session.peer[1] if session is not None and session.peer else 0
+        self.to = to
+        self.reached.set()
+        await asyncio.get_running_loop().run_in_executor(None, self.release.wait, 120)
 
 
 @dataclass(frozen=True)
@@ -127,9 +144,18 @@ class MailServer:
         self.fail(at, hold, to=to)
         return hold
 
+    def forget(self, hold: Hold) -> None:
+        """Hold nobody there any more: nobody came, or it is over."""
+        hold.release.set()
+        with self._lock:
+            self._plan = [planned for planned in self._plan if planned.fault is not hold]
+
     def heal(self) -> None:
         """No more faults."""
         with self._lock:
+            for planned in self._plan:
+                if isinstance(planned.fault, Hold):
+                    planned.fault.release.set()
             self._plan.clear()
         self.choose = None
 
@@ -181,8 +207,7 @@ class _Faulty(SMTP):
     async def _answer(self, at: At, status: Any) -> None:
         fault = self._mail_server.next_fault(at, self._to)
         if isinstance(fault, Hold):
-            fault.reached.set()
-            await asyncio.get_running_loop().run_in_executor(None, fault.release.wait, 120)
+            await fault.wait(self.session, self._to)
             fault = None
         match fault:
             case Fault.DROP:
@@ -193,8 +218,8 @@ class _Faulty(SMTP):
             case Fault.LATER | Fault.NEVER:
                 later = "421 4.3.2 Try again later" if at == At.GREETING else "451 4.3.0 Try again later"
                 await super().push(later if fault == Fault.LATER else "554 5.7.1 Not here, not ever")
-                if at == At.GREETING:
-                    self._hang_up()
+                if at == At.GREETING and self.transport is not None:
+                    self.transport.close()
             case Fault.DRIP:
                 await self._drip(f"{status}\r\n".encode())
             case Fault.SLOW:
@@ -217,6 +242,16 @@ class _Faulty(SMTP):
     async def smtp_EHLO(self, hostname: str) -> None:
         self._at = At.EHLO
         await super().smtp_EHLO(hostname)
+
+    async def smtp_AUTH(self, arg: str) -> None:
+        fault = self._mail_server.next_fault(At.AUTH, "")
+        if fault in {Fault.LATER, Fault.NEVER}:
+            later = "454 4.7.0 Temporary authentication failure"
+            await super().push(later if fault == Fault.LATER else "535 5.7.8 Authentication credentials invalid")
+        elif fault == Fault.DROP:
+            self._hang_up()
+        else:
+            await super().smtp_AUTH(arg)
 
     async def smtp_MAIL(self, arg: str | None) -> None:
         self._to = ""
@@ -242,13 +277,18 @@ class _Faulty(SMTP):
             self._mail_server.fail(At.DATA, fault, to=self._to)
             self._at = At.DATA
         body = self._mail_server.next_fault(At.BODY, self._to)
-        if body == Fault.DROP:
-            asyncio.get_running_loop().call_later(0.05, self._hang_up)
+        if body is not None:
             self._at = None
             await super().push("354 Go ahead")
-            await asyncio.sleep(0.1)
+            await self._reader.readuntil()
+            if isinstance(body, Hold):
+                await body.wait(self.session, self._to)
+            self._hang_up()
             return
         await super().smtp_DATA(arg)
+        after = self._mail_server.next_fault(At.AFTER, self._to)
+        if isinstance(after, Hold):
+            await after.wait(self.session, self._to)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         fault = self._mail_server.next_fault(At.REPLY, self._to)

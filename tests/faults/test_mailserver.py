@@ -1,7 +1,9 @@
 """The mail server of the fault tests does what it is told, as smtplib sees it: else its tests prove nothing."""
 
 import smtplib
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -60,6 +62,40 @@ def test_drips_longer_than_any_time_out_of_a_socket() -> None:
         began = time.monotonic()
         send(server, timeout=1)
         assert time.monotonic() - began > 2
+
+
+@pytest.mark.parametrize(
+    ("at", "accepted"),
+    [(At.EHLO, 0), (At.MAIL, 0), (At.RCPT, 0), (At.DATA, 0), (At.BODY, 0), (At.REPLY, 1), (At.AFTER, 1)],
+)
+def test_holds_a_conversation_and_tells_whose_it_is(at: At, accepted: int) -> None:
+    with mail_server() as server, smtplib.SMTP() as client:
+        hold = server.hold(at)
+        client.connect("127.0.0.1", server.port)
+
+        def converse() -> None:
+            with suppress(smtplib.SMTPException):
+                client.sendmail("billing@harbour.example", ["mei@example.net"], MESSAGE)
+
+        other = threading.Thread(target=converse)
+        other.start()
+        assert hold.reached.wait(5)
+        assert client.sock is not None
+        assert hold.port == client.sock.getsockname()[1]
+        assert len(server.accepted) == accepted
+        hold.release.set()
+        other.join(5)
+        assert len(server.accepted) == (at != At.BODY), "from the middle of a body there is no way on"
+
+
+@pytest.mark.parametrize(("fault", "code"), [(Fault.LATER, 454), (Fault.NEVER, 535)])
+def test_refuses_to_let_in(fault: Fault, code: int) -> None:
+    with mail_server(login=("ivy", "right")) as server, smtplib.SMTP("127.0.0.1", server.port, timeout=2) as client:
+        server.fail(At.AUTH, fault, times=2)
+        with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+            client.login("ivy", "right")
+        assert refused.value.smtp_code == code
+        client.login("ivy", "right")
 
 
 def test_fails_for_one_recipient_alone() -> None:
