@@ -311,7 +311,9 @@ class TestAMail:
 
     def test_tells_of_an_erased_one_what_is_left(self) -> None:
         log = make_apology()
-        NotificationContent.objects.filter(pk=log.errant_id).update(subject="", text="", erased_at=days_ago(1))
+        NotificationContent.objects.filter(pk=log.errant_id).update(
+            recipient="", sender="", reply_to="", subject="", text="", html="", erased_at=days_ago(1)
+        )
         text = render(log).text
         assert "The mail in error" not in text
         assert "Sent: " in text
