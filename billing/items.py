@@ -4,10 +4,11 @@ The dates and prices are `billing.periods`, pure. A period is charged once whate
 and charged periods of one item never overlap.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db import connection
@@ -18,6 +19,7 @@ from billing.models import BillingChunk, BillingItem, BillingRun, BillingWorker,
 from billing.periods import (
     InvalidSchedule,
     Kind,
+    Pause,
     Period,
     Schedule,
     Timing,
@@ -54,17 +56,21 @@ class DueItem:
     currency: str
     timezone: str
     today: date
+    amounts: tuple[tuple[date, Decimal], ...] = ()
+    pauses: tuple[Pause, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
     """One due period of an item. `amount`: positive, in the customer's currency; negative for a credit.
 
+    `whole_amount`: what a whole period and one piece cost when this one began.
     `occurred_at`: the customer's midnight at which the period began (in advance) or had ended (in arrears), in UTC.
     """
 
     item: DueItem
     period: Period
+    whole_amount: Decimal
     amount: Decimal
     occurred_at: datetime
 
@@ -131,7 +137,7 @@ def due_items(
             _DUE + " FOR UPDATE OF i SKIP LOCKED",
             {"customers": customer_ids, "at": at, "first": first_item, "last": last_item},
         )
-        return [DueItem(*row) for row in cursor.fetchall()]
+        return _with_changes(cursor.fetchall())
 
 
 def everything_due(*, at: datetime, partner: Partner | None = None) -> Iterator[DueItem]:
@@ -150,7 +156,7 @@ def everything_due(*, at: datetime, partner: Partner | None = None) -> Iterator[
         for first in range(0, len(customers), ITEMS_AT_A_TIME):
             some = customers[first : first + ITEMS_AT_A_TIME]
             cursor.execute(_DUE, {"customers": some, "at": at, "first": None, "last": None})
-            yield from [DueItem(*row) for row in cursor.fetchall()]
+            yield from _with_changes(cursor.fetchall())
 
 
 def charges_of(
@@ -162,15 +168,7 @@ def charges_of(
     """
     if item.kind == ItemKind.ONE_OFF:
         return _one_off_charge(item)
-    schedule = Schedule(
-        starts_on=item.starts_on,
-        ends_on=item.ends_on,
-        interval=item.interval,
-        interval_count=item.interval_count,
-        bill_cycle_day=item.bill_cycle_day,
-        timing=item.timing,
-        proration=item.proration,
-    )
+    schedule = schedule_of(item, pauses=item.pauses, ends_on=item.ends_on)
     due = periods(schedule, item.charged_through, item.today, max_periods)
     if due and not charges_long_overdue and due[0].due_on < _months_before(item.today, LONG_OVERDUE_MONTHS):
         raise LongOverdue(
@@ -179,6 +177,27 @@ def charges_of(
         )
     charges = [_charge(item, period) for period in due]
     return charges, next_due_on(schedule, due[-1].end if due else item.charged_through)
+
+
+def schedule_of(item: DueItem | BillingItem, *, pauses: Sequence[Pause], ends_on: date | None) -> Schedule:
+    """When a recurring item is charged, were it paused and ended like this. Raises InvalidSchedule."""
+    return Schedule(
+        starts_on=item.starts_on,
+        ends_on=ends_on,
+        interval=item.interval,
+        interval_count=item.interval_count,
+        bill_cycle_day=item.bill_cycle_day,
+        timing=item.timing,
+        proration=item.proration,
+        pauses=tuple(pauses),
+    )
+
+
+def amount_on(day: date, *, first: Decimal, changes: Sequence[tuple[date, Decimal]]) -> Decimal:
+    """The amount for a period that begins on this day: that of the last change before or on it, else the first."""
+    if not changes:
+        return first
+    return max((change for change in changes if change[0] <= day), default=(day, first))[1]
 
 
 def bounds(chunk: BillingChunk, *, at: datetime) -> tuple[int, int] | None:
@@ -198,6 +217,21 @@ def key_of(item_id: int) -> str:
     return BillingItem.objects.filter(pk=item_id).values_list("reference", flat=True).first() or f"item {item_id}"
 
 
+def _with_changes(rows: list[tuple[Any, ...]]) -> list[DueItem]:
+    """Items from rows of `_DUE`, with their amounts from a date and their pauses, both oldest first.
+
+    In a statement after the one that locked the items: in the same one, whatever was changed while it waited for a
+    lock would be read as it was before.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_CHANGES, {"items": [row[0] for row in rows]})
+        changes = {
+            item: (tuple(zip(dates, amounts, strict=True)), tuple(map(Pause, starts, ends)))
+            for item, dates, amounts, starts, ends in cursor.fetchall()
+        }
+    return [DueItem(*row, *changes.get(row[0], ())) for row in rows]
+
+
 def _one_off_charge(item: DueItem) -> tuple[list[Charge], date | None]:
     is_cancelled = item.ends_on is not None and item.ends_on <= item.starts_on
     if item.charged_through is not None or is_cancelled:
@@ -210,10 +244,12 @@ def _one_off_charge(item: DueItem) -> tuple[list[Charge], date | None]:
 
 def _charge(item: DueItem, period: Period) -> Charge:
     day = period.end if item.timing == Timing.ARREARS else period.start
+    amount = amount_on(period.start, first=item.amount, changes=item.amounts)
     return Charge(
         item,
         period,
-        price(item.amount, item.quantity, period, currency_digits(item.currency)),
+        amount,
+        price(amount, item.quantity, period, currency_digits(item.currency)),
         datetime.combine(day, time(), ZoneInfo(item.timezone)).astimezone(UTC),
     )
 
@@ -269,7 +305,8 @@ def _period_line(charge: Charge) -> str:
     item, period = charge.item, charge.period
     return (
         f"{item.id}\t{_copy_text(charge.key)}\t{'t' if item.kind == ItemKind.ONE_OFF else 'f'}"
-        f"\t{period.start}\t{period.end}\t{period.kind.value}\t{period.charged_days}\t{period.whole_days}\t{item.amount}\t{item.quantity}\n"
+        f"\t{period.start}\t{period.end}\t{period.kind.value}"
+        f"\t{period.charged_days}\t{period.whole_days}\t{charge.whole_amount}\t{item.quantity}\n"
     )
 
 
@@ -330,4 +367,17 @@ WHERE i.customer_id = ANY(%(customers)s)
   AND i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date
   AND (%(first)s::bigint IS NULL OR i.id BETWEEN %(first)s AND %(last)s)
 ORDER BY i.customer_id, i.id
+"""
+
+# Few items have any.
+_CHANGES = """
+SELECT item_id, coalesce(p.dates, '{}'), coalesce(p.amounts, '{}'), coalesce(s.starts, '{}'), coalesce(s.ends, '{}')
+FROM (
+    SELECT item_id, array_agg(from_date ORDER BY from_date) AS dates, array_agg(amount ORDER BY from_date) AS amounts
+    FROM billing_itempricechange WHERE item_id = ANY(%(items)s) GROUP BY item_id
+) p
+FULL JOIN (
+    SELECT item_id, array_agg(starts_on ORDER BY starts_on) AS starts, array_agg(ends_on ORDER BY starts_on) AS ends
+    FROM billing_itempause WHERE item_id = ANY(%(items)s) GROUP BY item_id
+) s USING (item_id)
 """

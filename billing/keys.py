@@ -30,3 +30,18 @@ def payment_key(source: str, reference: str) -> str:
 def opening_key(account: str) -> str:
     """`opening:account`"""
     return f"opening:{key_part(account)}"
+
+
+def reversal_key(key: str) -> str:
+    """`reversal:key`, of a whole key, which is escaped already"""
+    return f"reversal:{key}"
+
+
+def adjustment_key(account: str, reference: str) -> str:
+    """`adjustment:account:reference`"""
+    return f"adjustment:{key_part(account)}:{key_part(reference)}"
+
+
+def item_credit_key(reference: str, ends_on: date) -> str:
+    """`credit:item:reference:end`"""
+    return f"credit:item:{key_part(reference)}:{ends_on.isoformat()}"

@@ -40,7 +40,9 @@ from billing.models import (
     FreeReason,
     IdentityKind,
     ItemKind,
+    ItemPause,
     ItemPeriod,
+    ItemPriceChange,
     LedgerEntry,
     Partner,
     PartnerAlert,
@@ -330,6 +332,20 @@ def make_period(**fields: Any) -> ItemPeriod:
     BillingItem.objects.filter(pk=item.pk).update(charged_through=end_on, next_due_on=end_on)
     item.refresh_from_db()
     return period
+
+
+def make_price_change(**fields: Any) -> ItemPriceChange:
+    """Twelve a month instead of ten, from April on."""
+    item = fields.pop("item", None) or make_item()
+    defaults: dict[str, Any] = {"from_date": MARCH_END, "amount": Decimal(12), "changed_by": "astrid.holm@example.com"}
+    return ItemPriceChange.objects.create(item=item, **defaults | fields)
+
+
+def make_pause(**fields: Any) -> ItemPause:
+    """From April on, until further notice."""
+    item = fields.pop("item", None) or make_item()
+    defaults: dict[str, Any] = {"starts_on": MARCH_END, "changed_by": "astrid.holm@example.com"}
+    return ItemPause.objects.create(item=item, **defaults | fields)
 
 
 # Money

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
 from billing.admin.base import BillingAdmin, DatabaseRulesForm, ReadOnlyAdmin, ReadOnlyInline, money
-from billing.models import BillingItem, ItemKind, ItemPeriod
+from billing.models import BillingItem, ItemKind, ItemPause, ItemPeriod, ItemPriceChange
 from billing.periods import InvalidSchedule, Schedule
 
 FIXED_ONCE_CHARGED = (
@@ -57,6 +57,20 @@ class PeriodInline(ReadOnlyInline):
         return f"{period.days} of {period.whole_days}"
 
 
+class PriceChangeInline(ReadOnlyInline):
+    model = ItemPriceChange
+    fields = ("from_date", "amount", "changed_by", "changed_at")
+    ordering = ("-from_date",)
+    verbose_name_plural = "amounts from a date"
+
+
+class PauseInline(ReadOnlyInline):
+    model = ItemPause
+    fields = ("starts_on", "ends_on", "changed_by", "changed_at")
+    ordering = ("-starts_on",)
+    verbose_name_plural = "pauses"
+
+
 @admin.register(BillingItem)
 class BillingItemAdmin(BillingAdmin):
     form = ItemForm
@@ -80,7 +94,7 @@ class BillingItemAdmin(BillingAdmin):
     search_fields = ("reference__startswith", "customer__account__startswith", "description")
     show_facets = admin.ShowFacets.NEVER
     autocomplete_fields = ("customer",)
-    inlines = (PeriodInline,)
+    inlines = (PriceChangeInline, PauseInline, PeriodInline)
     readonly_fields = ("charged_through", "next_due_on")
     fieldsets: ClassVar = (
         (None, {"fields": ("customer", ("reference", "description"), "kind", ("amount", "quantity"))}),

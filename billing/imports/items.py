@@ -3,16 +3,24 @@
 A new item needs account, amount and starts_on, and a kind unless an interval says that it recurs; without a
 description it is called by its reference. Once charged, an item keeps its account, kind, start, interval, count, day,
 timing and proration; its amount, quantity, description and end may change. An end before what was charged already is
-fine: nothing more is charged, and nothing is given back.
+fine: nothing more is charged, and nothing is given back; but an end for which something was given back stays.
+
+A changed amount holds for everything that is not charged yet. Once `change_item` gave an item amounts from a date, the
+file may repeat its first amount or its last one; another is an error, since the file does not say from when.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import Any
+
+from django.db import connection
 
 from billing.imports import bulk, csvfile
 from billing.imports.csvfile import Column, CsvSource, Row, Sheet
 from billing.imports.whole import ImportResult, Progress, Tally, all_or_nothing, unwatched
-from billing.models import BillingItem, Customer, Interval, ItemKind, Proration, Timing
+from billing.models import BillingItem, Customer, Interval, ItemKind, ItemPriceChange, Proration, Timing
 from billing.periods import InvalidSchedule, Schedule
 
 COLUMNS = {
@@ -47,73 +55,134 @@ def import_items(source: CsvSource, *, dry_run: bool = False, progress: Progress
     """Create and update billing items by their reference. May be repeated: the same file again changes nothing."""
 
     def work(sheet: Sheet) -> Tally:
-        return _import(sheet, progress)
+        plan = _plan(sheet)
+        for row in progress(sheet.rows, "Reading items"):
+            plan.take(row)
+        for reference in _given_back(plan.prolonged):
+            words = f"the item “{reference}” was given a credit for the days after its end"
+            sheet.refuse(plan.prolonged[reference], f"ends_on can't change: {words}; begin another.")
+        if not sheet.errors:
+            bulk.lock_balances(plan.owners[item.pk] for item, _ in plan.changes)  # no run charges them meanwhile
+            bulk.insert(plan.new)
+            bulk.update(plan.changes)
+        return Tally(created=len(plan.new), updated=len(plan.changes), unchanged=plan.unchanged)
 
     return all_or_nothing(csvfile.read(source, COLUMNS), work, what="items", dry_run=dry_run)
 
 
-def _import(sheet: Sheet, progress: Progress) -> Tally:
+def _plan(sheet: Sheet) -> "_Plan":
+    """Nothing planned yet, and everything loaded that the rows name."""
     references = [row.cells["reference"] for row in sheet.rows if "reference" in row.cells]
     accounts = [row.cells["account"] for row in sheet.rows if "account" in row.cells]
     known = {item.reference: item for item in bulk.found_by(BillingItem.objects.all(), "reference", references)}
-    owners = {item.pk: item.customer_id for item in known.values()}
-    customers = dict(bulk.found_by(Customer.objects.values_list("account", "id"), "account", accounts))
-    new: list[BillingItem] = []
-    changes: list[tuple[BillingItem, set[str]]] = []
-    unchanged = 0
-    for row in progress(sheet.rows, "Reading items"):
-        values = _values(sheet, row, customers)
+    return _Plan(
+        sheet,
+        known,
+        owners={item.pk: item.customer_id for item in known.values()},
+        customers=dict(bulk.found_by(Customer.objects.values_list("account", "id"), "account", accounts)),
+        last_amounts=_last_amounts(item.pk for item in known.values()),
+    )
+
+
+@dataclass
+class _Plan:
+    """What the rows come to, before anything is written. `prolonged`: rows that put off the end of an item."""
+
+    sheet: Sheet
+    known: dict[str, BillingItem]
+    owners: dict[int, int]
+    customers: dict[str, int]
+    last_amounts: dict[int, Decimal]
+    new: list[BillingItem] = field(default_factory=list)
+    changes: list[tuple[BillingItem, set[str]]] = field(default_factory=list)
+    unchanged: int = 0
+    prolonged: dict[str, Row] = field(default_factory=dict)
+
+    def take(self, row: Row) -> None:
+        """Add what the row says, or note why it can't be."""
+        values = self._values(row)
         if row.is_bad:
-            continue
-        reference = values["reference"]
-        item = known[reference] if reference in known else _new_item(sheet, row, values)
-        changed = {name for name, value in values.items() if getattr(item, name) != value}
-        if problem := _may_not_change(item, changed):
-            sheet.refuse(row, problem)
+            return
+        is_known = values["reference"] in self.known
+        item = self.known[values["reference"]] if is_known else self._new_item(row, values)
+        changed = self._changed(row, item, values)
         for name in changed:
             setattr(item, name, values[name])
         if not row.is_bad and (problem := _may_not_be(item)):
-            sheet.refuse(row, problem)
-        if reference not in known:
-            new.append(item)
+            self.sheet.refuse(row, problem)
+        if not is_known:
+            self.new.append(item)
         elif changed:
-            changes.append((item, changed))
+            self.changes.append((item, changed))
         else:
-            unchanged += 1
-    if not sheet.errors:
-        bulk.lock_balances(owners[item.pk] for item, _ in changes)  # no run charges them meanwhile
-        bulk.insert(new)
-        bulk.update(changes)
-    return Tally(created=len(new), updated=len(changes), unchanged=unchanged)
+            self.unchanged += 1
+
+    def _values(self, row: Row) -> dict[str, Any]:
+        """What the row says, with the customer in place of the account."""
+        values = self.sheet.values(row)
+        if "reference" in values:
+            self.sheet.is_repeated(row, values["reference"], f"The item “{values['reference']}”")
+        if "account" in values:
+            account = values.pop("account")
+            values["customer_id"] = self.customers.get(account)
+            if account not in self.customers:
+                self.sheet.refuse(row, f"account “{account}” is unknown.")
+        return values
+
+    def _new_item(self, row: Row, values: dict[str, Any]) -> BillingItem:
+        """An item with the defaults of everything that the row does not say; what must be said and isn't, is noted."""
+        reference = values["reference"]
+        for column, name in (("account", "customer_id"), ("amount", "amount"), ("starts_on", "starts_on")):
+            if name not in values:
+                self.sheet.refuse(row, f"{column} is empty; the new item “{reference}” needs one.")
+        if "kind" not in values and not values.get("interval"):
+            self.sheet.refuse(row, f"kind is empty, and no interval says that the new item “{reference}” recurs.")
+        return BillingItem(reference=reference, description=reference, kind=ItemKind.RECURRING.value)
+
+    def _changed(self, row: Row, item: BillingItem, values: dict[str, Any]) -> set[str]:
+        """The fields that the row changes; that one of them may not change is noted."""
+        has_dated_amounts = item.pk in self.last_amounts
+        changed = {name for name, value in values.items() if getattr(item, name) != value}
+        if has_dated_amounts and values.get("amount") == self.last_amounts[item.pk]:
+            changed.discard("amount")
+        if problem := _may_not_change(item, changed, has_dated_amounts=has_dated_amounts):
+            self.sheet.refuse(row, problem)
+        if "ends_on" in changed and item.ends_on and item.ends_on < (values["ends_on"] or date.max):
+            self.prolonged[item.reference] = row
+        return changed
 
 
-def _values(sheet: Sheet, row: Row, customers: dict[str, int]) -> dict[str, Any]:
-    """What the row says, with the customer in place of the account."""
-    values = sheet.values(row)
-    if "reference" in values:
-        sheet.is_repeated(row, values["reference"], f"The item “{values['reference']}”")
-    if "account" in values:
-        account = values.pop("account")
-        values["customer_id"] = customers.get(account)
-        if account not in customers:
-            sheet.refuse(row, f"account “{account}” is unknown.")
-    return values
+def _last_amounts(item_ids: Iterable[int]) -> dict[int, Decimal]:
+    """The last amount of those items that have amounts from a date."""
+    by_date = ItemPriceChange.objects.order_by("from_date").values_list("item_id", "amount")
+    return dict(bulk.found_by(by_date, "item_id", item_ids))
 
 
-def _new_item(sheet: Sheet, row: Row, values: dict[str, Any]) -> BillingItem:
-    """An item with the defaults of everything that the row does not say; what must be said and isn't, is noted."""
-    reference = values["reference"]
-    for column, name in (("account", "customer_id"), ("amount", "amount"), ("starts_on", "starts_on")):
-        if name not in values:
-            sheet.refuse(row, f"{column} is empty; the new item “{reference}” needs one.")
-    if "kind" not in values and not values.get("interval"):
-        sheet.refuse(row, f"kind is empty, and no interval says that the new item “{reference}” recurs.")
-    return BillingItem(reference=reference, description=reference, kind=ItemKind.RECURRING.value)
+def _given_back(references: Iterable[str]) -> list[str]:
+    """Those of the items that ended with a credit which still stands; a trigger keeps their ends, one by one."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WITH_A_CREDIT, [list(references)])
+        return [row[0] for row in cursor.fetchall()]
 
 
-def _may_not_change(item: BillingItem, changed: set[str]) -> str | None:
+_WITH_A_CREDIT = """
+SELECT reference FROM unnest(%s::text[]) AS reference WHERE EXISTS (
+    SELECT FROM billing_ledgerentry c
+    WHERE c.key > 'credit:item:' || key_part(reference) || ':' AND c.key < 'credit:item:' || key_part(reference) || ';'
+      AND NOT EXISTS (SELECT FROM billing_ledgerentry r WHERE r.reverses = c.key)
+)
+"""
+
+
+def _may_not_change(item: BillingItem, changed: set[str], *, has_dated_amounts: bool) -> str | None:
     """Why these fields of the item stay as they are, in a sentence; None: they may change."""
+    if has_dated_amounts and "amount" in changed:
+        return (
+            f"amount can't change: the item “{item.reference}” has amounts from a date; change_item gives it another."
+        )
     fixed = [column for name, column in FIXED_ONCE_CHARGED.items() if name in changed]
+    if item.kind == ItemKind.ONE_OFF and "ends_on" in changed:
+        fixed.append("ends_on")
     if not fixed or item.charged_through is None:
         return None
     return (

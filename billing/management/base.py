@@ -4,6 +4,7 @@ import csv
 import getpass
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -96,6 +97,13 @@ class IvyCommand(BaseCommand):
         except (KeyError, OSError):
             return "command line"
 
+    def reason(self, options: Mapping[str, Any]) -> str:
+        """Why somebody does this; refused without."""
+        reason = str(options["reason"]).strip()
+        if not reason:
+            self.refuse("Say why: --reason “…”. It is kept in the history.")
+        return reason
+
     def is_for_a_person(self, options: Mapping[str, Any]) -> bool:
         """Whether somebody watches: progress bars are for them alone."""
         return not options["json"] and self.stderr.isatty()
@@ -120,6 +128,22 @@ class IvyCommand(BaseCommand):
         if at is None:
             self.refuse(f"{name}: “{text}” is no time; write it like 2026-03-31 or 2026-03-31T18:00:00+02:00.")
         return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+    def day(self, name: str, text: str) -> date:
+        """A date as ISO 8601. Anything else is refused."""
+        try:
+            day = parse_date(text)
+        except ValueError:
+            day = None
+        if day is None:
+            self.refuse(f"{name}: “{text}” is no date; write it like 2026-03-31.")
+        return day
+
+    def amount(self, name: str, text: str) -> Decimal:
+        """An amount of money, exactly as written. Anything else is refused."""
+        if not re.fullmatch(r"[+-]?\d+(\.\d+)?", text, re.ASCII):
+            self.refuse(f"{name}: “{text}” is no amount; write it like 12.50.")
+        return Decimal(text)
 
     def file(self, name: str) -> Path:
         """A readable file; a missing one, a folder or one without permission is refused."""

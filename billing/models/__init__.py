@@ -14,7 +14,7 @@ from billing.models.call import (
 )
 from billing.models.customer import Customer, CustomerBalance, CustomerStatus, CustomerToJudge
 from billing.models.deck import DeckRange, DeckSlice, Rate, RateDeck, Rounding
-from billing.models.item import BillingItem, ItemKind, ItemPeriod
+from billing.models.item import BillingItem, ItemKind, ItemPause, ItemPeriod, ItemPriceChange
 from billing.models.ledger import CHARGE_KINDS, EntryKind, LedgerEntry
 from billing.models.partner import Partner
 from billing.models.run import BillingChunk, BillingRun, BillingWorker, ChunkState, RunState, WorkerState
@@ -54,7 +54,9 @@ __all__ = [
     "IdentityKind",
     "Interval",
     "ItemKind",
+    "ItemPause",
     "ItemPeriod",
+    "ItemPriceChange",
     "LedgerEntry",
     "MendedCause",
     "Partner",

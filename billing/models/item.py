@@ -22,8 +22,10 @@ class BillingItem(models.Model):
     """Something charged besides calls: every interval, or once on its date. A negative amount is a credit.
 
     Dates are the customer's. Once anything was charged, a trigger keeps account, start, interval, count, day, timing
-    and proration as they are. `next_due_on` is the earliest date on which anything can be due: a trigger sets it back
-    whenever the item's dates change, and the run moves it on.
+    and proration as they are. `next_due_on` is the earliest date on which anything can be due: triggers set it back
+    whenever the item's dates or pauses change, and the run moves it on.
+
+    `amount` holds from the start until the first `ItemPriceChange`. Once there is one, a trigger keeps it as it is.
     """
 
     reference = KeyField(unique=True, max_length=64, validators=[name_of_a_thing])
@@ -109,3 +111,48 @@ class ItemPeriod(models.Model):
 
     def __str__(self) -> str:
         return self.entry_key
+
+
+class ItemPriceChange(models.Model):
+    """A new amount of an item for the periods that begin on the date or later, until the next change.
+
+    What was charged keeps its amount: triggers refuse changes from a date before the end of the last charged period.
+    """
+
+    item = models.ForeignKey(BillingItem, on_delete=models.CASCADE, related_name="price_changes")
+    from_date = models.DateField(help_text="Periods that begin on this day or later cost the new amount.")
+    amount = MoneyField(help_text="For one whole interval and one piece, in the customer's currency.")
+    changed_by = models.TextField()
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["item", "from_date"], name="one_amount_of_an_item_from_a_date"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.item}: {self.amount} from {self.from_date}"
+
+
+class ItemPause(models.Model):
+    """Days on which an item is not charged: `[starts_on, ends_on)`; without an end until further notice.
+
+    `pauses_of_an_item_never_overlap` (an exclusion constraint) holds what it says. Days that were charged are neither
+    paused nor resumed afterwards: triggers refuse.
+    """
+
+    item = models.ForeignKey(BillingItem, on_delete=models.CASCADE, related_name="pauses")
+    starts_on = models.DateField()
+    ends_on = models.DateField(null=True, blank=True, help_text="The first day that is charged again.")
+    changed_by = models.TextField()
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(ends_on__isnull=True) | Q(ends_on__gt=F("starts_on")), name="pause_has_days"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.item}: paused from {self.starts_on}"

@@ -30,13 +30,6 @@ class SwitchCommand(IvyCommand):
             self.refuse(f"There is no process “{options['process']}”: calls, items, billing or notifications.")
         return PROCESSES[options["process"]]
 
-    def reason(self, options: Mapping[str, Any]) -> str:
-        """Why; refused without."""
-        reason = str(options["reason"]).strip()
-        if not reason:
-            self.refuse("Say why: --reason “…”. It is kept in the history.")
-        return reason
-
     def tell(self, options: Mapping[str, Any], changes: Sequence[Halted]) -> None:
         """Print what was switched."""
         result = {

@@ -44,7 +44,7 @@ Submit = Callable[..., Page]
 pytestmark = pytest.mark.django_db
 
 WITHOUT_A_PAGE = {"deckslice", "deckrange", "batchprogress", "customertojudge", "mendedcause"}
-ON_ANOTHERS_PAGE = {"alertrecipient", "partneralert"}
+ON_ANOTHERS_PAGE = {"alertrecipient", "itempause", "itempricechange", "partneralert"}
 MOST_QUERIES = 14
 AN_ALERT = {
     "alerts-TOTAL_FORMS": 1,
@@ -91,7 +91,10 @@ def one_more_of_each_noun() -> None:
     lindqvist = factories.make_customer(partner=partner, balance=Decimal("12.50"), rate_deck=deck)
     factories.make_identity(customer=lindqvist, source=factories.make_source())
     factories.make_episode(alert=factories.make_alert(customer=lindqvist))
-    factories.make_period(item=factories.make_item(customer=lindqvist))
+    item = factories.make_item(customer=lindqvist)
+    factories.make_price_change(item=item)
+    factories.make_pause(item=item)
+    factories.make_period(item=item)
     entry = factories.make_call_charge(factories.make_call(customer=lindqvist), rate_id=rate.pk)
     factories.make_reversal(entry)
     factories.make_free_call(factories.make_call(customer=lindqvist, seconds=0, is_answered=False))

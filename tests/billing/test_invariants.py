@@ -23,6 +23,7 @@ from billing.models import (
     HaltCause,
     IdentityKind,
     ItemKind,
+    ItemPause,
     LedgerEntry,
     MendedCause,
     Process,
@@ -51,7 +52,9 @@ from tests.factories import (
     make_identity,
     make_item,
     make_partner,
+    make_pause,
     make_period,
+    make_price_change,
     make_quarantined_call,
     make_rate,
     make_recipient,
@@ -126,6 +129,20 @@ def charge_again(entry: LedgerEntry, number: int, **fields: Any) -> LedgerEntry:
         **{"kind": entry.kind, "key": f"{entry.key}#{number}", "amount": entry.amount, "charge_number": number}
         | fields,
     )
+
+
+def charge_march_around(pause: ItemPause) -> ItemPause:
+    """The period of March, of which nine days were charged."""
+    make_period(item=pause.item, days=9, whole_days=31, kind="partial")
+    return pause
+
+
+def ended_with_a_credit() -> BillingItem:
+    """Its March was charged, and the second half of it given back."""
+    item = make_period().item
+    update(item, ends_on=date(2026, 3, 16))
+    make_entry(customer=item.customer, kind="credit", key=f"credit:item:{item.reference}:2026-03-16", amount=Decimal(5))
+    return item
 
 
 def reverse_for_somebody_else() -> None:
@@ -597,6 +614,43 @@ ITEMS = [
         "nobody would pay for it",
         lambda: make_item(customer=close(make_customer())),
     ),
+    Breach("pause_has_days", "no days to leave out", lambda: make_pause(ends_on=MARCH_END)),
+    Breach("pauses_of_an_item_never_overlap", "paused already", lambda: twice(make_pause, item=make_item())),
+    Breach(
+        "only_recurring_items_are_paused",
+        "it is charged once",
+        lambda: make_pause(item=make_item(kind=ItemKind.ONE_OFF, interval="")),
+    ),
+    Breach(
+        "charged_days_stay_charged",
+        "March was charged whole",
+        lambda: make_pause(item=make_period().item, starts_on=MARCH_END - timedelta(days=1)),
+    ),
+    Breach(
+        "charged_days_stay_charged",
+        "what was charged around a pause would be charged within it",
+        lambda: charge_march_around(make_pause(starts_on=MARCH_BEGIN + timedelta(days=9))).delete(),
+    ),
+    Breach(
+        "one_amount_of_an_item_from_a_date",
+        "ten or twelve?",
+        lambda: twice(make_price_change, item=make_item()),
+    ),
+    Breach(
+        "charged_amounts_stay",
+        "March was charged at ten",
+        lambda: make_price_change(item=make_period().item, from_date=MARCH_BEGIN),
+    ),
+    Breach(
+        "amounts_with_dates_change_by_date",
+        "it would change what holds until then",
+        lambda: update(make_price_change().item, amount=11),
+    ),
+    Breach(
+        "credited_items_stay_ended",
+        "days given back would never be charged again",
+        lambda: update(ended_with_a_credit(), ends_on=None),
+    ),
     Breach("period_has_days", "no days to charge", lambda: make_period(end_on=MARCH_BEGIN, days=0, whole_days=1)),
     Breach("never_more_than_a_whole_amount", "32 days of 31", lambda: make_period(days=32, whole_days=31)),
     Breach("never_more_than_a_whole_amount", "a part of nothing", lambda: make_period(days=0, whole_days=0)),
@@ -700,6 +754,8 @@ SAID_BY_TRIGGERS = {
     "reversals_are_the_opposite_entry": "entries_move_the_balance",
     "charging_again_needs_a_reversal": "entries_move_the_balance",
     "closed_customers_get_no_new_items": "charged_items_keep_their_dates",
+    "only_recurring_items_are_paused": "pauses_make_items_due_again",
+    "charged_days_stay_charged": "pauses_make_items_due_again",
 }
 
 
@@ -850,6 +906,16 @@ class TestTriggers:
         update(item, ends_on=date(2026, 6, 1))
         item.refresh_from_db()
         assert item.next_due_on == MARCH_END  # looked at again from the last period on
+
+    def test_pauses_make_items_due_again(self) -> None:
+        item = make_period().item
+        update(item, next_due_on=date(2026, 6, 1))
+        pause = make_pause(item=item)
+        for change in (lambda: update(pause, ends_on=date(2026, 5, 1)), pause.delete):
+            assert BillingItem.objects.get(pk=item.pk).next_due_on == MARCH_END
+            update(item, next_due_on=date(2026, 6, 1))
+            change()
+        assert BillingItem.objects.get(pk=item.pk).next_due_on == MARCH_END
 
     def test_new_rates_raise_the_version(self) -> None:
         deck = make_rate().deck
