@@ -59,8 +59,13 @@ def slice_for_pending_calls(*, for_preview: bool = False) -> int:
     For a preview: without keeping others from doing the same. The caller's transaction must be REPEATABLE READ, and
     rolled back in the end.
     """
+    return make_slices(_stretches_with_pending_calls(), for_preview=for_preview)
+
+
+def make_slices(stretches: Iterable[tuple[int, datetime, datetime]], *, for_preview: bool = False) -> int:
+    """Make the missing and stale slices of decks through stretches `(deck, first, last)`; how many were made."""
     made = 0
-    for deck_id, first, last in _stretches_with_pending_calls():
+    for deck_id, first, last in stretches:
         deck = RateDeck.objects.get(pk=deck_id)
         at: datetime | None = first
         while at is not None and at <= last:

@@ -1,7 +1,8 @@
-"""What becomes of a pending call: charged, free or quarantined, and at which rate. Nothing is written here.
+"""What becomes of a call: charged, free or quarantined, and at which rate. Nothing is written here.
 
-Posting and preview both put `rated()` into their query, so that a preview tells exactly what a run would charge. The
-price itself is the SQL functions `billed_seconds`, `exact_call_price` and `rounded`; which deck, `deck_of_call`.
+Posting, preview and re-rating put `rated()` into their queries, so that a preview tells exactly what a run would
+charge. The price itself is the SQL functions `billed_seconds`, `exact_call_price` and `rounded`; which deck,
+`deck_of_call`.
 """
 
 from collections.abc import Sequence
@@ -10,14 +11,16 @@ from collections.abc import Sequence
 MANY_CALLS = 10_000
 
 
-def rated(where: str, *, slices: Sequence[int] = (), calls: int = 0) -> str:
-    """The text of the common table expressions up to `rated`, for the pending calls that `where` chooses as p.
+def rated(where: str, *, of: str = "billing_pendingcall", slices: Sequence[int] = (), calls: int = 0) -> str:
+    """The text of the common table expressions up to `rated`, for the calls that `where` chooses as p.
+
+    `of`: pending calls, or a query in brackets with their columns and perhaps more, which are passed on.
 
     Given the current `slices` of all decks and about how many calls there will be, it looks the calls up one by one
     (quick for one call a minute) or all at once (quick for a hundred thousand). Both find the same rates.
     """
     in_bulk = bool(slices) and calls >= MANY_CALLS * len(slices)
-    return _RATED.format(where=where, match=_match_all_at_once(slices) if in_bulk else _MATCH_ONE_BY_ONE)
+    return _RATED.format(of=of, where=where, match=_match_all_at_once(slices) if in_bulk else _MATCH_ONE_BY_ONE)
 
 
 # The last range of the slice that begins at or below the number: an index look-up for each call.
@@ -64,7 +67,7 @@ _RATED = """
             coalesce(p.answered_at, p.started_at) AS rated_at,
             deck_of_call(p.direction, cu.rate_deck_id, cu.inbound_deck_id, cu.currency, pa.rate_deck_id, pa.currency)
                 AS deck_id
-        FROM billing_pendingcall p
+        FROM {of} p
         LEFT JOIN billing_customer cu ON cu.id = p.customer_id
         LEFT JOIN billing_partner pa ON pa.id = cu.partner_id
         WHERE {where}

@@ -78,6 +78,7 @@ MENU: list[dict[str, Any]] = [
         "title": "Ledger",
         "items": [
             _list_of("Entries", "billing.ledgerentry", "receipt_long"),
+            _list_of("Re-ratings", "billing.rerating", "history"),
             _list_of("Balances", "billing.customerbalance", "account_balance"),
         ],
     },

@@ -17,6 +17,7 @@ from billing.models.deck import DeckRange, DeckSlice, Rate, RateDeck, Rounding
 from billing.models.item import BillingItem, ItemKind, ItemPause, ItemPeriod, ItemPriceChange
 from billing.models.ledger import CHARGE_KINDS, EntryKind, LedgerEntry
 from billing.models.partner import Partner
+from billing.models.rerating import Rerating
 from billing.models.run import BillingChunk, BillingRun, BillingWorker, ChunkState, RunState, WorkerState
 from billing.models.source import CallIdentity, IdentityKind, Source, SourceFormat
 from billing.models.switch import HaltCause, Process, ProcessSwitch, SwitchHistory
@@ -69,6 +70,7 @@ __all__ = [
     "QuarantinedCall",
     "Rate",
     "RateDeck",
+    "Rerating",
     "Rounding",
     "RunState",
     "Source",

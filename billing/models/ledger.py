@@ -51,6 +51,7 @@ class LedgerEntry(models.Model):
     rate_id = models.BigIntegerField(null=True)
     billed_seconds = models.IntegerField(null=True)
     run_id = models.BigIntegerField(null=True)
+    rerating_id = models.BigIntegerField(null=True)
     reason = models.TextField(blank=True)
     entered_by = models.TextField(blank=True)
 

@@ -29,6 +29,7 @@ from billing.models import (
     Process,
     QuarantineState,
     RateDeck,
+    Rerating,
     RunState,
     SwitchHistory,
 )
@@ -650,6 +651,11 @@ ITEMS = [
         "credited_items_stay_ended",
         "days given back would never be charged again",
         lambda: update(ended_with_a_credit(), ends_on=None),
+    ),
+    Breach(
+        "rerating_has_a_range",
+        "no calls are answered in no time",
+        lambda: Rerating.objects.create(since=MORNING, until=MORNING, entered_by="astrid.holm@example.com"),
     ),
     Breach("period_has_days", "no days to charge", lambda: make_period(end_on=MARCH_BEGIN, days=0, whole_days=1)),
     Breach("never_more_than_a_whole_amount", "32 days of 31", lambda: make_period(days=32, whole_days=31)),
