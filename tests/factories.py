@@ -52,6 +52,7 @@ from billing.models import (
     QuarantineReason,
     Rate,
     RateDeck,
+    Rerating,
     RunState,
     Source,
     SourceFormat,
@@ -441,6 +442,17 @@ def make_chunk(**fields: Any) -> BillingChunk:
     run = fields.pop("run", None) or make_run()
     defaults: dict[str, Any] = {"process": Process.CALLS.value, "first_customer": 1, "last_customer": 500}
     return BillingChunk.objects.create(run=run, **defaults | fields)
+
+
+def make_rerating(**fields: Any) -> Rerating:
+    """A re-rating that is done, of a day's calls; `ended_at=None` makes one that was interrupted."""
+    defaults: dict[str, Any] = {
+        "since": MORNING - timedelta(days=1),
+        "until": MORNING,
+        "entered_by": "Astrid Holm",
+        "ended_at": datetime.now(UTC),
+    }
+    return Rerating.objects.create(**defaults | fields)
 
 
 def make_switch(**fields: Any) -> ProcessSwitch:

@@ -109,6 +109,7 @@ def one_more_of_each_noun() -> None:
     )
     factories.make_chunk(run=run, partner=partner, worker=factories.make_worker(run=run))
     factories.make_switch(partner=partner)
+    factories.make_rerating(deck=deck)
 
 
 @pytest.fixture
