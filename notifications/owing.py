@@ -286,7 +286,7 @@ def _suppress_what_is_over() -> int:
 def _owe_again() -> int:
     """Owe anew what was covered by a mail that failed or was suppressed, where its own fall goes on. How many.
 
-    Of several that one mail covered, the lowest is owed and tells of the others from now on.
+    Whether the fall was told of says nothing here: that may have been to another recipient, who is not this one. Of several that one mail covered, the lowest is owed and tells of the others from now on.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -300,7 +300,7 @@ def _owe_again() -> int:
                 JOIN billing_balancealert a ON a.id = n.alert_id
                 WHERE n.because = 'covered' AND n.state = 'suppressed'
                   AND (other.state = 'failed' OR (other.state = 'suppressed' AND other.because = 'recovered'))
-                  AND e.closed_at IS NULL AND e.told_at IS NULL
+                  AND e.closed_at IS NULL
             ), still_covered AS (
                 UPDATE notifications_notificationlog n SET
                     covered_by_id = lowest.id, detail = 'told of by ' || lowest.key

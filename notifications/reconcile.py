@@ -25,7 +25,7 @@ RULES = [
         JOIN billing_episode e ON e.id = n.episode_id
         JOIN billing_balancealert a ON a.id = e.alert_id
         JOIN billing_customerbalance b ON b.customer_id = a.customer_id
-        WHERE n.because = 'covered' AND n.state = 'suppressed' AND e.closed_at IS NULL AND e.told_at IS NULL
+        WHERE n.because = 'covered' AND n.state = 'suppressed' AND e.closed_at IS NULL
           AND b.balance < a.threshold
           AND (other.state = 'failed' OR (other.state = 'suppressed' AND other.because = 'recovered'))
         """,

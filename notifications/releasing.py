@@ -12,6 +12,7 @@ from billing.halting import Halted
 from billing.models import HaltCause, Process
 from notifications import breaker, history, instance, kinds
 from notifications.models import Because, BreakerTrip, NotificationLog, StaffOrder, State, Verb
+from notifications.telling import TELLING
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def _held(*, lock: bool = False) -> list[NotificationLog]:
 def _still_true(held: Iterable[NotificationLog]) -> set[int]:
     """Those of the mails that say what is so: the fall goes on, the customer is not closed.
 
-    A suspended customer's goes out once the customer is active again, like any that waits.
+    A suspended customer's goes out once the customer is active again, like any that waits. So does one about a fall
+    that another recipient was told of, and that is neither below the threshold nor over: it may fall again.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -77,10 +79,14 @@ def _still_true(held: Iterable[NotificationLog]) -> set[int]:
             LEFT JOIN billing_balancealert a ON a.id = e.alert_id
             WHERE n.id = ANY(%s) AND (
                 n.kind = 'apology'
-                OR (cu.status <> 'closed' AND (n.kind <> ALL(%s) OR (e.closed_at IS NULL AND b.balance < a.threshold)))
+                OR (cu.status <> 'closed' AND (
+                    n.kind <> ALL(%s)
+                    OR (e.closed_at IS NULL AND (b.balance < a.threshold
+                                                 OR (e.told_at IS NOT NULL AND n.kind = ANY(%s))))
+                ))
             )
             """,
-            [[log.pk for log in held], [kind.name for kind in kinds.KINDS.values() if kind.needs_the_fall]],
+            [[log.pk for log in held], [kind.name for kind in kinds.KINDS.values() if kind.needs_the_fall], TELLING],
         )
         return {row[0] for row in cursor.fetchall()}
 

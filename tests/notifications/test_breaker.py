@@ -45,6 +45,7 @@ from tests.notifications.stories import (
     set_limits,
     standing,
     states,
+    tell_whom,
 )
 
 Outbox = list[EmailMultiAlternatives]
@@ -508,6 +509,23 @@ class TestAReset:
         set_balance(alert.customer, 5)
         run_pass()
         assert alert.customer.email in [mail.to[0] for mail in mailoutbox]
+
+    def test_keeps_a_second_recipient_waiting_where_a_first_was_told(self, mail_server: Server) -> None:
+        """The fall is neither below the threshold nor over: it would not be owed anew, if it went deeper again."""
+        set_limits()
+        alert = make_watched()
+        tell_whom(alert, "first@example.net", "second@example.net")
+        mail_server.on_recipient = lambda address: "451 later" if address == "second@example.net" else "250 OK"
+        set_balance(alert.customer, 5)
+        run_pass()
+        mail_server.on_recipient = lambda _address: "250 OK"
+        breaker.trip(REACHED)
+        set_balance(alert.customer, "10.5")
+        reset()
+        set_balance(alert.customer, 9)
+        let_paced_mails_go()
+        run_pass()
+        assert mail_server.recipients == ["first@example.net", "second@example.net"]
 
     def test_does_not_end_a_halt_of_staff(self, mailoutbox: Outbox) -> None:
         self.tripped()

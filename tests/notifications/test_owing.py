@@ -277,6 +277,26 @@ class TestSeveralAlertsCrossedAtOnce:
         assert [standing(log_of(alert))[0] for alert in (five, ten, twenty)] == ["suppressed", "sent", "suppressed"]
         assert len(mailoutbox) == 1
 
+    def test_are_owed_again_to_one_recipient_where_another_was_told(self, mail_server: Server) -> None:
+        """Told of is a fall as soon as one recipient was; the other's mail told of it within another, that never went."""
+        ten = make_watched(10, customer=make_customer(balance=Decimal(100)))
+        used_up = BalanceAlert.objects.get(customer=ten.customer, kind="exhausted")
+        tell_whom(ten, "owner@example.net", "books@example.net")
+        tell_whom(used_up, "owner@example.net")
+        mail_server.on_recipient = lambda address: "451 later" if address == "owner@example.net" else "250 OK"
+        set_balance(ten.customer, -3)
+        assert run_pass().sent == 1
+        set_balance(ten.customer, "10.5")  # above the threshold, and not above it by the margin
+        run_pass()
+        mail_server.on_recipient = lambda _address: "250 OK"
+
+        set_balance(ten.customer, "9")
+        NotificationLog.objects.update(next_try_at=timezone.now())
+        for _ in range(2):
+            run_pass()
+        assert mail_server.recipients == ["books@example.net", "owner@example.net"]
+        assert str(mail_server.mails[-1]["Subject"]).startswith("Low balance: £9.00")
+
     def test_are_not_owed_again_where_their_own_fall_is_over(self, mailoutbox: Outbox) -> None:
         five, ten, twenty = self.make_three()
         owe()
