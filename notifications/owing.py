@@ -286,7 +286,8 @@ def _suppress_what_is_over() -> int:
 def _owe_again() -> int:
     """Owe anew what was covered by a mail that failed or was suppressed, where its own fall goes on. How many.
 
-    Whether the fall was told of says nothing here: that may have been to another recipient, who is not this one. Of several that one mail covered, the lowest is owed and tells of the others from now on.
+    That a fall counts as told of says nothing here: another recipient may have been. Of several that one mail covered,
+    the lowest is owed and tells of the others from now on.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -278,7 +278,7 @@ class TestSeveralAlertsCrossedAtOnce:
         assert len(mailoutbox) == 1
 
     def test_are_owed_again_to_one_recipient_where_another_was_told(self, mail_server: Server) -> None:
-        """Told of is a fall as soon as one recipient was; the other's mail told of it within another, that never went."""
+        """A fall is told of as soon as one recipient was. The other's news of it was within a mail that never went."""
         ten = make_watched(10, customer=make_customer(balance=Decimal(100)))
         used_up = BalanceAlert.objects.get(customer=ten.customer, kind="exhausted")
         tell_whom(ten, "owner@example.net", "books@example.net")
