@@ -2,32 +2,24 @@
 
     python -m benchmarks.rate_and_post [--calls 1000000] [--customers 100000] [--rounds 3]
 
-"Raw COPY": the client streams ready bytes over one connection into a copy of the real ledger table, with all its
-indexes, constraints and triggers. Every round measures all of them, each on a fresh copy of the same database, after a
+Every round measures all of them, each on a fresh copy of the same database, after a
 checkpoint; the table shows medians. Flattening the deck counts, importing the calls does not. The loop is timed over
 2,000 calls.
 """
 
 import argparse
 import json
-import statistics
-import time
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
 
-from benchmarks import databases
+from benchmarks import databases, ratios
 
 WORLD = "ivy_benchmark_world"
 WORK = "ivy_benchmark_work"
 LOOP_CALLS = 2_000
-
-COLUMNS = """
-    key, customer_id, kind, amount, currency, occurred_at, posted_at, booked_month, charge_number, reverses,
-    description, period_start, period_end, rate_id, billed_seconds, run_id, reason, entered_by
-"""
 
 LOOP = f"""
 import time
@@ -76,20 +68,20 @@ def main() -> None:
         rows = Path(folder) / "entries"
         with databases.temporary(WORK, like=WORLD) as work:
             run_billing(work, options.calls)
-            save_entries(work, rows)
+            ratios.save_entries(work, rows)
         for number in range(1, options.rounds + 1):
             for name, measure in (
-                ("raw COPY", lambda work: copy_entries(work, rows)),
-                ("COPY without indexes", lambda work: copy_entries(work, rows, into_a_bare_table=True)),
+                (ratios.RAW, lambda work: ratios.copy_entries(work, rows)),
+                (ratios.BARE, lambda work: ratios.copy_entries(work, rows, into_a_bare_table=True)),
                 ("rate and post, one worker", lambda work: run_billing(work, options.calls)),
                 ("rate and post, two workers", lambda work: run_billing(work, options.calls, workers=2)),
-                ("ORM loop", lambda work: float(databases.inside(work, LOOP)) * options.calls / LOOP_CALLS),
+                (ratios.LOOP, lambda work: float(databases.inside(work, LOOP)) * options.calls / LOOP_CALLS),
             ):
                 with databases.temporary(WORK, like=WORLD) as work:
-                    checkpoint()
+                    ratios.checkpoint()
                     seconds[name].append(measure(work))
                 print(f"round {number}: {name}: {seconds[name][-1]:.1f} s", flush=True)
-    print_table(seconds, options.calls)
+    ratios.print_table(seconds, options.calls)
 
 
 def run_billing(url: str, calls: int, *, workers: int = 1) -> float:
@@ -100,58 +92,6 @@ def run_billing(url: str, calls: int, *, workers: int = 1) -> float:
     with psycopg.connect(url) as database:
         row = database.execute("SELECT extract(epoch FROM ended_at - started_at) FROM billing_billingrun").fetchone()
     return float(row[0]) if row else 0.0
-
-
-def save_entries(url: str, rows: Path) -> None:
-    """Keep the ledger that a run has written, as the bytes that COPY takes."""
-    with (
-        psycopg.connect(url) as database,
-        database.cursor() as cursor,
-        cursor.copy(f"COPY billing_ledgerentry ({COLUMNS}) TO STDOUT") as copy,
-        rows.open("wb") as file,
-    ):
-        for block in copy:
-            file.write(block)
-
-
-def copy_entries(url: str, rows: Path, *, into_a_bare_table: bool = False) -> float:
-    """Seconds that COPY of the rows takes, into the real table or into one without anything on it."""
-    table = "billing_ledgerentry"
-    with psycopg.connect(url) as database:
-        if into_a_bare_table:
-            table = "bare_ledger"
-            database.execute(
-                "CREATE TABLE bare_ledger (LIKE billing_ledgerentry INCLUDING DEFAULTS INCLUDING IDENTITY)"
-            )
-            database.commit()
-        began = time.perf_counter()
-        with (
-            database.cursor() as cursor,
-            rows.open("rb") as file,
-            cursor.copy(f"COPY {table} ({COLUMNS}) FROM STDIN") as copy,
-        ):
-            while block := file.read(1 << 20):
-                copy.write(block)
-        database.commit()
-        return time.perf_counter() - began
-
-
-def checkpoint() -> None:
-    """Let nobody pay for what the one before has left to write."""
-    with psycopg.connect(databases.server_url(), autocommit=True) as server:
-        server.execute("CHECKPOINT")
-
-
-def print_table(seconds: dict[str, list[float]], calls: int) -> None:
-    """One line a way of doing it: median, calls a second, and the ratios."""
-    median = {name: statistics.median(times) for name, times in seconds.items()}
-    print(f"\n{calls:,} calls, medians of {len(seconds['raw COPY'])}")
-    print(f"{'':28}{'seconds':>10}{'calls/s':>12}{'x raw COPY':>12}{'x bare COPY':>13}{'ORM loop x':>12}")
-    for name, taken in median.items():
-        print(
-            f"{name:28}{taken:10.1f}{calls / taken:12,.0f}{taken / median['raw COPY']:12.2f}"
-            f"{taken / median['COPY without indexes']:13.2f}{median['ORM loop'] / taken:12.0f}"
-        )
 
 
 if __name__ == "__main__":

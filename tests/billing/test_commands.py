@@ -41,7 +41,7 @@ from tests.factories import (
     make_run,
     make_worker,
 )
-from tests.faults.processes import CHECKOUT, another_connection, database_url, start, wait_until
+from tests.faults.processes import CHECKOUT, another_connection, database_url, start_cold, wait_until
 
 AT = "--at=2026-03-02T12:00:00Z"
 REASON = "--reason=The new deck charges mobiles as landlines."
@@ -445,7 +445,7 @@ class TestACommandAsAProcess:
     def test_ends_its_run_when_it_is_interrupted(self) -> None:
         item = make_item()
         with locked_balances(item.customer_id), another_connection() as other:
-            running = start("run_billing", AT, "--json")
+            running = start_cold("run_billing", AT, "--json")
             wait_until(BillingChunk.objects.filter(tries__gt=0).exists, what="a chunk put back")
             running.send_signal(signal.SIGTERM)
             out, err = running.communicate(timeout=30)

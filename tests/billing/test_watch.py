@@ -4,7 +4,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from billing.models import CallRecord, Delivery, Source, UnparsableLine
 from tests.billing.at_once import real_commits
 from tests.billing.call_files import ivy_call, ivy_file
 from tests.factories import make_customer, make_source
-from tests.faults.processes import another_connection, database_url, start, wait_until
+from tests.faults.processes import Running, another_connection, database_url, start, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -268,7 +267,7 @@ class TestAPass:
 @real_commits
 class TestAWatch:
     @contextmanager
-    def watching(self, folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    def watching(self, folder: Path, *words: str) -> Iterator[Running]:
         process = start("import_calls", "--watch", str(folder), "--source", "pbx-north", "--settled", "0.5", *words)
         try:
             yield process
@@ -277,7 +276,7 @@ class TestAWatch:
                 process.kill()
                 process.communicate()
 
-    def stop(self, process: subprocess.Popen[str], with_signal: signal.Signals = signal.SIGTERM) -> str:
+    def stop(self, process: Running, with_signal: signal.Signals = signal.SIGTERM) -> str:
         began = time.monotonic()
         process.send_signal(with_signal)
         out, err = process.communicate(timeout=20)

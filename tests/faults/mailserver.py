@@ -92,13 +92,15 @@ class _Planned:
 class MailServer:
     """The server, its plan of faults and its record. `hang_seconds`: how long a HANG lasts at most."""
 
-    def __init__(self, *, login: tuple[str, str] | None = None, tls: Any = None, journal: str = "") -> None:
+    def __init__(
+        self, *, login: tuple[str, str] | None = None, tls: Any = None, journal: str = "", port: int = 0
+    ) -> None:
         self.accepted: list[Accepted] = []
         self.journal = journal
         self.keep: Callable[[bytes], None] | None = None
         self.hang_seconds = 60.0
         self.choose: Callable[[At, str], Fault | None] | None = None
-        self.port = free_port()
+        self.port = port or free_port()
         self._login = login
         self._tls = tls
         self._plan: list[_Planned] = []

@@ -1,5 +1,6 @@
 """Ivy's commands as processes of their own on the test's database, to be killed, stopped and watched."""
 
+import atexit
 import json
 import os
 import subprocess
@@ -14,7 +15,15 @@ from urllib.parse import quote
 import psycopg
 from django.db import connection
 
+from tests.faults.warm import Command, Warm
+
 CHECKOUT = Path(__file__).resolve().parents[2]
+WARM_AT_ONCE = 2
+
+Running = subprocess.Popen[str] | Command
+
+_seen: set[str] = set()
+_warm: dict[str, Warm] = {}
 
 
 def database_url() -> str:
@@ -31,8 +40,32 @@ def another_connection() -> Iterator[psycopg.Connection[Any]]:
         yield other
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start `manage.py` with these arguments; the caller ends and waits for it."""
+def start(*arguments: str) -> Running:
+    """Start `manage.py` with these arguments; the caller ends and waits for it.
+
+    From an environment's second time on it is forked from a process that has loaded everything (see `warm`).
+    """
+    environment = {**os.environ, "DATABASE_URL": database_url()}
+    environment.pop("PYTEST_CURRENT_TEST", None)
+    key = json.dumps(environment, sort_keys=True)
+    if key in _seen and key not in _warm:
+        if len(_warm) == WARM_AT_ONCE:
+            _warm.pop(next(iter(_warm))).end()
+        _warm[key] = Warm(environment)
+    if key in _warm:
+        return _warm[key].start(*arguments)
+    _seen.add(key)
+    return start_cold(*arguments)
+
+
+@atexit.register
+def _end_warm() -> None:
+    for warm in _warm.values():
+        warm.end()
+
+
+def start_cold(*arguments: str) -> subprocess.Popen[str]:
+    """Start `manage.py` as an operator does, from nothing."""
     return subprocess.Popen(
         [sys.executable, str(CHECKOUT / "manage.py"), *arguments],
         env={**os.environ, "DATABASE_URL": database_url()},
@@ -43,7 +76,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str], *, seconds: float = 120) -> tuple[int, dict[str, Any]]:
+def finish(process: Running, *, seconds: float = 120) -> tuple[int, dict[str, Any]]:
     """Wait for a command that was started with `--json`: its exit status and its answer."""
     out, err = process.communicate(timeout=seconds)
     assert out, err

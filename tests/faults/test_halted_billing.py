@@ -13,13 +13,13 @@ from tests.faults.processes import another_connection, finish, run, start, wait_
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CALLS = 60_000
-WORKER = ("run_billing", "--join", "--calls-at-a-time=500", "--json")
+CALLS = 20_000
+WORKER = ("run_billing", "--join", "--calls-at-a-time=200", "--json")
 
 
 @pytest.fixture
 def world() -> None:
-    worlds.build(customers=5_000, prefixes=1_000)
+    worlds.build(customers=2_000, prefixes=1_000)
     worlds.add_calls(CALLS, batch_size=10_000)
 
 

@@ -1,7 +1,6 @@
 """Several imports at once, and imports that are killed: every record gets in exactly once all the same."""
 
 import random
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from billing.models import (
 )
 from tests.billing.call_files import ivy_call, ivy_file
 from tests.factories import make_customer, make_source
-from tests.faults.processes import another_connection, run, start, wait_until
+from tests.faults.processes import Running, another_connection, run, start, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -138,7 +137,7 @@ class TestAnImport:
         status, answer = run("import_calls", str(file), "--source", "pbx-north")
         assert (status, answer["duplicate"]) == (0, count + 1)
 
-    def wait_for_a_chunk_and_a_bit(self, process: subprocess.Popen[str], *, bit_seconds: float) -> None:
+    def wait_for_a_chunk_and_a_bit(self, process: Running, *, bit_seconds: float) -> None:
         enough = CallRecord.objects.count() + 1
         with another_connection() as other:
 

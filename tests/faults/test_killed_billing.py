@@ -2,19 +2,19 @@
 
 import random
 import signal
-import subprocess
 
 import pytest
 from django.db import connection
 
 from benchmarks import worlds
 from billing.models import BillingRun, LedgerEntry
-from tests.faults.processes import another_connection, finish, run, start, wait_until
+from tests.faults.processes import Running, another_connection, finish, run, start, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CALLS = 100_000
-SLICED = ("run_billing", "--calls-at-a-time=1000", "--json")
+AT_A_TIME = 1_000
+SLICED = ("run_billing", f"--calls-at-a-time={AT_A_TIME}", "--json")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ class TestKilledBilling:
             process.kill()
             process.communicate()
             kills += 1
-        assert 20_000 <= LedgerEntry.objects.count() < CALLS
+        assert 20 * AT_A_TIME <= LedgerEntry.objects.count() < CALLS
 
         status, answer = run(*SLICED[:2])
 
@@ -64,8 +64,8 @@ class TestKilledBilling:
         assert BillingRun.objects.filter(state="failed").count() == 20
         assert_all_charged_once(CALLS)
 
-    def wait_for_chunks(self, chunks: int, process: subprocess.Popen[str]) -> None:
-        enough = LedgerEntry.objects.count() + 1_000 * chunks
+    def wait_for_chunks(self, chunks: int, process: Running) -> None:
+        enough = LedgerEntry.objects.count() + AT_A_TIME * chunks
         with another_connection() as other:
 
             def there_are_enough() -> bool:

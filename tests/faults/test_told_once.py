@@ -5,10 +5,10 @@ Each worker is a process of its own. What counts as told is what the mail server
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -22,17 +22,23 @@ from notifications.models import BreakerLimits, BreakerTrip, NotificationLog, St
 from tests.billing.at_once import real_commits
 from tests.factories import make_alert, make_customer, make_entry, make_partner
 from tests.faults.mailserver import At, Fault, MailServer, free_port, mail_server, wait_for_port
-from tests.faults.processes import another_connection, finish, run, start, wait_until
+from tests.faults.processes import Running, another_connection, finish, run, start, wait_until
 
 pytestmark = real_commits
 
 PASS = ["run_notifications", "--json"]
 
 
+@cache
+def steady_port() -> int:
+    """The same for all tests, so that their workers can be forked from one process."""
+    return free_port()
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[MailServer]:
     """The mail server of this process and of the workers that it starts."""
-    with mail_server() as mails:
+    with mail_server(port=steady_port()) as mails:
         monkeypatch.setenv("EMAIL_URL", mails.url)
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT, settings.MAIL_SECONDS = "127.0.0.1", mails.port, 3.0
@@ -94,7 +100,7 @@ def let_delays_pass() -> None:
     NotificationLog.objects.filter(state=State.PENDING).update(next_try_at=datetime.now(UTC) - timedelta(seconds=1))
 
 
-def kill(worker: subprocess.Popen[str]) -> None:
+def kill(worker: Running) -> None:
     worker.kill()
     worker.communicate(timeout=30)
 
@@ -339,7 +345,9 @@ class TestAHaltInTheMiddleOfABurst:
     def test_lets_nothing_begin_afterwards_and_keeps_the_answers_of_what_had_begun(self, server: MailServer) -> None:
         fell(*[f"Customer{number}" for number in range(40)])
         server.fail(At.REPLY, Fault.SLOW, times=40)
-        workers = [start(*PASS) for _ in range(2)]
+        workers = [start(*PASS)]
+        wait_until(lambda: server.accepted, what="the first mail")  # a pass beside one that still reckons has no work
+        workers.append(start(*PASS))
         wait_until(lambda: len(server.accepted) >= 5, what="the burst")
         assert run("halt", "notifications", "--reason", "something is wrong")[0] == 0
         at_the_halt = NotificationLog.objects.filter(sending_at__isnull=False).count()
