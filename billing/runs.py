@@ -134,17 +134,22 @@ def bury_the_dead(run: BillingRun) -> int:
         is_gone = ProcessId(worker.host, worker.pid, worker.process_started).is_gone()
         if not is_gone and worker.silent < DEAD_AFTER:
             continue
-        with transaction.atomic(durable=True):
-            # Repeated here, since the worker may have beaten meanwhile; a chunk that holds the row is waited for.
-            died = BillingWorker.objects.filter(
-                pk=worker.pk, state=WorkerState.RUNNING, heartbeat_at=worker.heartbeat_at
-            ).update(state=WorkerState.DEAD)
-            if died:
-                BillingChunk.objects.filter(worker=worker, state=ChunkState.TAKEN).update(
-                    state=ChunkState.OPEN, worker=None
-                )
-        buried += died
+        buried += give_up(worker)
     return buried
+
+
+def give_up(worker: BillingWorker) -> bool:
+    """Count the worker as dead, unless it has been heard of since `worker` was read: False. May be repeated."""
+    with transaction.atomic(durable=True):
+        # Asked again here, since the worker may have beaten meanwhile; a chunk that holds the row is waited for.
+        died = BillingWorker.objects.filter(
+            pk=worker.pk, state=WorkerState.RUNNING, heartbeat_at=worker.heartbeat_at
+        ).update(state=WorkerState.DEAD)
+        if died:
+            BillingChunk.objects.filter(worker=worker, state=ChunkState.TAKEN).update(
+                state=ChunkState.OPEN, worker=None
+            )
+    return bool(died)
 
 
 def count(run: BillingRun, tally: Tally) -> None:

@@ -272,7 +272,7 @@ class TestAWorkerThatWasReplaced:
         with locked_balances(item.customer_id, call.customer_id), meanwhile(run) as frozen:  # type: ignore[arg-type]
             # It tries again and again, until somebody gives it up in between.
             wait_until(BillingChunk.objects.filter(tries__gt=0).exists, what="a chunk put back")
-            BillingWorker.objects.update(state=WorkerState.DEAD)
+            wait_until(lambda: runs.give_up(BillingWorker.objects.get()), what="a moment between two beats")
         assert frozen.result().state == "running"
         assert not LedgerEntry.objects.exists()
 
