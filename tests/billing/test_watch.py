@@ -384,8 +384,9 @@ class TestAWatch:
         assert Delivery.objects.latest("pk").duplicate_count == 2
 
     def test_waits_for_a_folder_that_is_away(self, folder: Path) -> None:
+        leave(folder, "sunday.csv")
         with self.watching(folder) as process:
-            wait_until((folder / "done").exists, what="the start")
+            wait_until((folder / "done" / "sunday.csv").exists, what="the start")
             folder.rename(folder.parent / "unmounted")
             time.sleep(2)
             assert process.poll() is None
