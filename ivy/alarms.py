@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.core.mail import EmailMessage
 from django.db import connection
 
-from notifications.checks import checks
+from ivy import watch
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,11 @@ def clear_alarm(key: str) -> bool:
 
 def look() -> None:
     """Look at everything, raise and clear, and mail what staff were not mailed yet. May be repeated."""
-    for check in checks():
+    for check in watch.everything():
         if check.is_well:
             clear_alarm(check.key)
         else:
-            raise_alarm(check.key, check.words)
+            raise_alarm(check.key, f"{check.wrong} {check.affects} {check.todo}")
     mail_what_is_new()
 
 

@@ -1,11 +1,12 @@
 """What is wrong on the notification side, for alarms: each check has a key, and is well or says what is not."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
+from django.db.models import Min
 from django.db.models.functions import Now
 
 from billing import halting
+from billing.checks import Check
 from billing.models import Process
 from notifications import breaker, instance
 from notifications.models import DeliveryAttempt, NotificationLog, Outcome, State
@@ -13,75 +14,91 @@ from notifications.models import DeliveryAttempt, NotificationLog, Outcome, Stat
 OWED_TOO_LONG = timedelta(minutes=15)
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at. `words`: what is wrong, whom it affects and what to do; empty: it is well."""
-
-    key: str
-    words: str
-
-    @property
-    def is_well(self) -> bool:
-        return not self.words
-
-
 def checks() -> list[Check]:
     """Look at everything that staff have to know of. Writes nothing."""
     return [
-        Check("breaker", _breaker()),
-        Check("copied-database", _copied()),
-        Check("mail-server", _mail_server()),
-        Check("mails-owed-too-long", _owed_too_long()),
-        Check("uncertain-mails", _for_review(State.UNCERTAIN, "perhaps delivered", "resend, delivered or suppress")),
-        Check("failed-mails", _for_review(State.FAILED, "failed for good", "retry or suppress")),
-        Check("held-mails", "" if breaker.open_trip() else _for_review(State.HELD, "held", "approve or suppress")),
+        _breaker(),
+        _copied(),
+        _mail_server(),
+        _owed_too_long(),
+        _for_review("uncertain-mails", State.UNCERTAIN, "perhaps delivered", "resend, delivered or suppress"),
+        _for_review("failed-mails", State.FAILED, "failed for good", "retry or suppress"),
+        _for_review("held-mails", State.HELD, "held back", "approve or suppress")
+        if breaker.open_trip() is None
+        else Check("held-mails"),
     ]
 
 
-def _breaker() -> str:
+def _breaker() -> Check:
     trip = breaker.open_trip()
     if trip is None:
-        return ""
-    return (
-        f"The breaker tripped at {trip.at:%Y-%m-%d %H:%M:%S} UTC: {trip.reason}. No mail goes out; billing goes on."
-        " Look at what was held (reset_breaker --preview), then reset_breaker --reason …"
+        return Check("breaker")
+    return Check(
+        "breaker",
+        wrong=f"The breaker tripped: {trip.reason}.",
+        affects="No customer is mailed; what was owed is held. Billing goes on.",
+        todo="Look at what was held (reset_breaker --preview), then reset_breaker --reason ….",
+        since=trip.at,
     )
 
 
-def _copied() -> str:
+def _copied() -> Check:
     if not NotificationLog.objects.exists() or not (doubt := instance.why_not_confirmed()):
-        return ""
-    return f"No customer is mailed: {doubt}. If this database is to mail from now on: reset_breaker --reason …"
+        return Check("copied-database")
+    return Check(
+        "copied-database",
+        wrong=f"Perhaps this is a copy of the database that mails: {doubt}.",
+        affects="No customer is mailed from here. Billing goes on.",
+        todo="If this database is to mail from now on: reset_breaker --reason ….",
+    )
 
 
-def _mail_server() -> str:
+def _mail_server() -> Check:
     """The last hand-over failed through no fault of the mail, and mails wait."""
     last = DeliveryAttempt.objects.exclude(outcome=Outcome.OPEN).order_by("-pk").first()
     if last is None or last.outcome not in {Outcome.DEFERRED, Outcome.UNKNOWN} or last.phase in {"commit", "rcpt"}:
-        return ""
+        return Check("mails-not-taken")
     waiting = NotificationLog.objects.filter(state=State.PENDING).count()
     if not waiting:
-        return ""
+        return Check("mails-not-taken")
     said = f"{last.code} {last.words}" if last.code else last.words
-    return (
-        f"The mail server {last.server} takes nothing ({last.phase}: {said}); {waiting} mails wait, to be tried again."
+    return Check(
+        "mails-not-taken",
+        wrong=f"The mail server {last.server} takes nothing ({last.phase}: {said}).",
+        affects=f"{waiting} {_mails(waiting)} for customers, which will be tried again by themselves.",
+        todo="See whether the mail server works and EMAIL_URL is right; nothing has to be sent again by hand.",
     )
 
 
-def _owed_too_long() -> str:
+def _owed_too_long() -> Check:
     if any(halt.partner is None for halt in halting.active_halts((Process.NOTIFICATIONS,))):
-        return ""  # a halt is known, and told elsewhere
-    count = NotificationLog.objects.filter(
+        return Check("mails-owed-too-long")  # a halt is known, and told elsewhere
+    late = NotificationLog.objects.filter(
         state=State.PENDING, try_count=0, next_try_at__lt=Now() - OWED_TOO_LONG, customer__status="active"
-    ).count()
-    return (
-        f"{count} mails have been owed for more than 15 minutes and were not tried: does a worker run?" if count else ""
+    )
+    count = late.count()
+    if not count:
+        return Check("mails-owed-too-long")
+    return Check(
+        "mails-owed-too-long",
+        wrong=f"{count} {_mails(count)} owed for more than 15 minutes, and not tried once.",
+        affects="These customers do not hear that their balance is low.",
+        todo="See whether qcluster and tick run (status); run_notifications does a pass by hand.",
+        since=late.aggregate(at=Min("next_try_at"))["at"],
     )
 
 
-def _for_review(state: State, are: str, verbs: str) -> str:
+def _for_review(key: str, state: State, are: str, verbs: str) -> Check:
     count = NotificationLog.objects.filter(state=state).count()
     if not count:
-        return ""
-    mails = "mail is" if count == 1 else "mails are"
-    return f"{count} {mails} {are} and wait for staff: review {verbs}"
+        return Check(key)
+    return Check(
+        key,
+        wrong=f"{count} {'mail is' if count == 1 else 'mails are'} {are}.",
+        affects="Ivy sends none of them by itself: nobody is to be told twice.",
+        todo=f"Look at each (notification KEY) and decide: review {verbs}.",
+    )
+
+
+def _mails(count: int) -> str:
+    return "mail" if count == 1 else "mails"
