@@ -5,7 +5,7 @@ What stands in the ledger in the end is what a slow program says that was writte
 
 import os
 import random
-import time
+import signal
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -95,8 +95,9 @@ def items() -> list[Item]:
     return made
 
 
-def run_in_another_process(at: datetime, *, kill_after: float | None) -> bool:
-    """A run in a process of its own, which may be killed; whether it has ended by itself."""
+def run_in_another_process(at: datetime, *, kill_after_entries: int | None) -> bool:
+    """A run in a process of its own, killed once it has posted so many entries; whether it has ended by itself."""
+    enough = None if kill_after_entries is None else LedgerEntry.objects.count() + kill_after_entries
     connection.close()
     pid = os.fork()
     if pid == 0:
@@ -105,9 +106,11 @@ def run_in_another_process(at: datetime, *, kill_after: float | None) -> bool:
             os._exit(0)
         finally:
             os._exit(1)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(pid, 9)
+    if enough is not None:
+        while LedgerEntry.objects.count() < enough:
+            if (ended := os.waitpid(pid, os.WNOHANG)) != (0, 0):
+                return os.waitstatus_to_exitcode(ended[1]) == 0
+        os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status) == 0
 
@@ -118,11 +121,11 @@ def test_a_decade_of_runs_and_kills_charges_what_the_rules_say(items: list[Item]
     instants = sorted(BEGIN + chance.random() * (END - BEGIN) for _ in range(30))
     killed = 0
     for at in instants:
-        while killed < KILLS and chance.random() < 0.5:
-            killed += not run_in_another_process(at, kill_after=chance.uniform(0, 0.4))
-        assert run_in_another_process(at, kill_after=None), f"the run at {at} failed"
+        while killed < KILLS and chance.random() < 0.75:
+            killed += not run_in_another_process(at, kill_after_entries=chance.randint(0, 200))
+        assert run_in_another_process(at, kill_after_entries=None), f"the run at {at} failed"
     assert killed == KILLS
-    assert run_in_another_process(END, kill_after=None)
+    assert run_in_another_process(END, kill_after_entries=None)
 
     expected = {
         entry.key: (-entry.amount, entry.begin, entry.end, entry.occurred_at)
