@@ -90,3 +90,23 @@ def add_calls(count: int, *, batch_size: int = 50_000, analyze: bool = True) -> 
         cursor.execute("DROP TABLE prefix_list")
         if analyze:
             cursor.execute("ANALYZE")
+
+
+def add_items(count: int) -> None:
+    """So many monthly items of all customers from the first days of 2026, their first period still uncharged."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO billing_billingitem (
+                customer_id, reference, description, kind, amount, quantity, interval, interval_count, bill_cycle_day,
+                timing, starts_on, proration, next_due_on
+            )
+            SELECT (SELECT min(id) FROM billing_customer) + n %% (SELECT count(*) FROM billing_customer),
+                'item-' || n, 'SIP trunk', 'recurring', (1 + n %% 100)::numeric / 4, 1 + n %% 3, 'month', 1,
+                1 + n %% 28, 'advance', start, 'days', start
+            FROM generate_series(1, %(count)s) n, LATERAL (SELECT date '2026-01-01' + (n %% 28)::int AS start) begin
+            """,
+            {"count": count},
+        )
+        cursor.execute("DELETE FROM billing_customertojudge")
+        cursor.execute("ANALYZE")

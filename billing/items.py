@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -31,6 +32,7 @@ from billing.periods import (
 from billing.runs import Tally
 
 ITEMS_AT_A_TIME = 5_000
+ALIKE = 10_000  # schedules, prices, midnights: most items of a run share theirs with many others
 LONG_OVERDUE_MONTHS = 13
 
 
@@ -168,15 +170,54 @@ def charges_of(
     """
     if item.kind == ItemKind.ONE_OFF:
         return _one_off_charge(item)
-    schedule = schedule_of(item, pauses=item.pauses, ends_on=item.ends_on)
-    due = periods(schedule, item.charged_through, item.today, max_periods)
+    due, next_due = _due_periods(
+        item.starts_on,
+        item.ends_on,
+        item.interval,
+        item.interval_count,
+        item.bill_cycle_day,
+        item.timing,
+        item.proration,
+        item.pauses,
+        item.charged_through,
+        item.today,
+        max_periods,
+    )
     if due and not charges_long_overdue and due[0].due_on < _months_before(item.today, LONG_OVERDUE_MONTHS):
         raise LongOverdue(
             f"has not been charged since {due[0].start}, more than {LONG_OVERDUE_MONTHS} months:"
             " run_billing --yes charges it"
         )
-    charges = [_charge(item, period) for period in due]
-    return charges, next_due_on(schedule, due[-1].end if due else item.charged_through)
+    return [_charge(item, period) for period in due], next_due
+
+
+@lru_cache(maxsize=ALIKE)
+def _due_periods(  # noqa: PLR0917 - the cache goes by each of them
+    starts_on: date,
+    ends_on: date | None,
+    interval: str,
+    interval_count: int,
+    bill_cycle_day: int | None,
+    timing: str,
+    proration: str,
+    pauses: tuple[Pause, ...],
+    charged_through: date | None,
+    today: date,
+    max_periods: int | None,
+) -> tuple[tuple[Period, ...], date | None]:
+    """The periods that are due, and the day on which the next will be: once for all items that are alike."""
+    schedule = Schedule(
+        starts_on=starts_on,
+        ends_on=ends_on,
+        interval=interval,
+        interval_count=interval_count,
+        bill_cycle_day=bill_cycle_day,
+        timing=timing,
+        proration=proration,
+        pauses=pauses,
+    )
+    due = periods(schedule, charged_through, today, max_periods)
+    return tuple(due), next_due_on(schedule, due[-1].end if due else charged_through)
 
 
 def schedule_of(item: DueItem | BillingItem, *, pauses: Sequence[Pause], ends_on: date | None) -> Schedule:
@@ -249,9 +290,20 @@ def _charge(item: DueItem, period: Period) -> Charge:
         item,
         period,
         amount,
-        price(amount, item.quantity, period, currency_digits(item.currency)),
-        datetime.combine(day, time(), ZoneInfo(item.timezone)).astimezone(UTC),
+        _price(amount, item.quantity, period, item.currency),
+        _midnight(day, item.timezone),
     )
+
+
+@lru_cache(maxsize=ALIKE)
+def _price(amount: Decimal, quantity: Decimal, period: Period, currency: str) -> Decimal:
+    return price(amount, quantity, period, currency_digits(currency))
+
+
+@lru_cache(maxsize=ALIKE)
+def _midnight(day: date, timezone: str) -> datetime:
+    """The customer's midnight at which the day begins, in UTC."""
+    return datetime.combine(day, time(), ZoneInfo(timezone)).astimezone(UTC)
 
 
 def _months_before(day: date, months: int) -> date:
@@ -287,8 +339,13 @@ def _write(charges: list[Charge], moved: list[tuple[int, date | None, date | Non
             FROM unnest(%s::bigint[], %s::date[], %s::date[]) AS m (id, charged_through, next_due_on)
             WHERE i.id = m.id
             """,
-            [[row[0] for row in moved], [row[1] for row in moved], [row[2] for row in moved]],
+            [_array(row[0] for row in moved), _array(row[1] for row in moved), _array(row[2] for row in moved)],
         )
+
+
+def _array(values: Iterable[int | date | None]) -> str:
+    """Numbers or dates as PostgreSQL reads an array: quicker than value by value through the driver."""
+    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
 
 
 def _entry_line(charge: Charge, run_id: int) -> str:
