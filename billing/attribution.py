@@ -68,3 +68,18 @@ ATTRIBUTED = """
         FROM sides
     )
 """
+
+# Why a leg `f` with the answer `a` of above (if any) has no customer, as a sentence for people.
+NAMES_TWO = """(
+            'It names the customers ' || (
+                SELECT string_agg(account, ' and ' ORDER BY account) FROM billing_customer
+                WHERE id IN (a.customer_id, a.other_customer_id)
+            ) || '.'
+        )"""
+NAMES_NOBODY = """(
+            'Nothing in it is an identity of a customer: ' || concat_ws(
+                ', ', 'account code ' || nullif(f.account_code, ''), 'peer ' || nullif(f.from_peer, ''),
+                'calling number ' || nullif(f.from_number, ''), 'called number ' || nullif(f.to_number, ''),
+                'peer reached ' || nullif(f.to_peer, '')
+            ) || '.'
+        )"""

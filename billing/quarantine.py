@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from django.db import connection, transaction
 
-from billing.attribution import ATTRIBUTED
+from billing.attribution import ATTRIBUTED, NAMES_NOBODY, NAMES_TWO
 from billing.imports.call_formats import FORMATS
 from billing.models import BatchKind, QuarantineReason, Source
 
@@ -99,7 +99,8 @@ def _formats_whose_account_is_any_identity() -> list[str]:
     return [str(name) for name, one in FORMATS.items() if one.account_is_any_identity]
 
 
-# A call that names nobody now keeps the customer it was stored with, if any.
+# A call that names nobody now keeps the customer it was stored with, if any. One that still names nobody, or by now
+# two, stays, and says so as it is now.
 #
 # Formats whose records say the direction keep it; for all others it follows from who is named now. Of several records
 # with one id at most one is released. The rows are locked first: two releases at once don't take the same call twice.
@@ -145,6 +146,17 @@ WITH waiting AS MATERIALIZED (
         direction = chosen.direction
     FROM chosen, batch WHERE q.id = chosen.id
     RETURNING q.id
+), told_anew AS (
+    UPDATE billing_quarantinedcall q SET reason = why.reason, detail = why.detail
+    FROM (
+        SELECT f.id,
+            CASE WHEN a.leg IS NULL THEN 'no_customer' ELSE 'ambiguous_customer' END AS reason,
+            CASE WHEN a.leg IS NULL THEN {NAMES_NOBODY} ELSE {NAMES_TWO} END AS detail
+        FROM record f LEFT JOIN attributed a ON a.leg = f.id
+        WHERE f.reason = ANY(%(needs_a_customer)s) AND f.id NOT IN (SELECT id FROM chosen)
+          AND (a.leg IS NULL OR a.customer_id <> a.other_customer_id)
+    ) why
+    WHERE q.id = why.id AND (q.reason, q.detail) IS DISTINCT FROM (why.reason, why.detail)
 )
 SELECT count(*) FROM released
 """  # noqa: S608 - a text of ours

@@ -26,7 +26,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import F
 from django.db.models.functions import Now
 
-from billing.attribution import ATTRIBUTED
+from billing.attribution import ATTRIBUTED, NAMES_NOBODY, NAMES_TWO
 from billing.imports.call_formats import FORMATS, Leg, NotThisFormat, Unparsable
 from billing.imports.lines import ByteStream, raw_bytes, readable
 from billing.models import ArrivalBatch, Delivery, Source
@@ -211,7 +211,8 @@ def _store(chunk: _Chunk, *, delivery: Delivery, cursor: CursorWrapper) -> CallI
     (batch_id,) = cursor.fetchone()
     names = {"source": delivery.source_id, "source_name": delivery.source.name, "batch": batch_id}
     names["is_any"] = FORMATS[delivery.source.format].account_is_any_identity
-    cursor.execute(_DECIDE.format(attributed=ATTRIBUTED), names)
+    decide = _DECIDE.format(attributed=ATTRIBUTED, names_two=NAMES_TWO, names_nobody=NAMES_NOBODY)
+    cursor.execute(decide, names)
     cursor.execute(_KEEP, names)
     stored_count = cursor.rowcount
     reasons = _quarantine(staging.legs, names, cursor)
@@ -433,17 +434,8 @@ SELECT f.leg,
         -- Free by rule, whoever it belongs to.
         WHEN f.is_internal OR NOT f.is_answered OR f.seconds = 0 THEN NULL
 
-        WHEN a.customer_id <> a.other_customer_id THEN
-            'ambiguous_customer|It names the customers ' || (
-                SELECT string_agg(account, ' and ' ORDER BY account) FROM billing_customer
-                WHERE id IN (a.customer_id, a.other_customer_id)
-            ) || '.'
-        WHEN a.customer_id IS NULL THEN
-            'no_customer|Nothing in it is an identity of a customer: ' || concat_ws(
-                ', ', 'account code ' || nullif(f.account_code, ''), 'peer ' || nullif(f.from_peer, ''),
-                'calling number ' || nullif(f.from_number, ''), 'called number ' || nullif(f.to_number, ''),
-                'peer reached ' || nullif(f.to_peer, '')
-            ) || '.'
+        WHEN a.customer_id <> a.other_customer_id THEN 'ambiguous_customer|' || {names_two}
+        WHEN a.customer_id IS NULL THEN 'no_customer|' || {names_nobody}
         WHEN f.to_number !~ '^[0-9]{{1,20}}$' AND (
             coalesce(nullif(f.direction, ''), a.direction) = 'outbound'
             OR EXISTS (SELECT FROM billing_customer WHERE id = a.customer_id AND inbound_deck_id IS NOT NULL)

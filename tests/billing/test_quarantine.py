@@ -114,6 +114,16 @@ class TestAMendedCause:
         quarantine.recall_mended()
         assert quarantine.recall_mended() == 0
 
+    def test_that_names_two_customers_now_is_told_as_it_is_now(self) -> None:
+        call = nobodys_call()
+        for account, source in (("10001", None), ("10002", call.source)):
+            make_identity(customer=make_customer(account=account), kind="number", value=call.from_number, source=source)
+        for _ in range(2):
+            bill()
+            row = QuarantinedCall.objects.get(content_hash=call.content_hash)
+            assert (row.state, row.reason) == ("waiting", "ambiguous_customer")
+            assert row.detail == "It names the customers 10001 and 10002."
+
 
 class TestAReleasedCall:
     @pytest.mark.parametrize("reason", [QuarantineReason.CONTRADICTORY, QuarantineReason.POSSIBLE_DUPLICATE])
