@@ -1,4 +1,7 @@
+import logging
+
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import register
 
 from ivy.checks import environment_makes_sense
@@ -12,3 +15,5 @@ class IvyConfig(AppConfig):
 
     def ready(self) -> None:
         register(environment_makes_sense)
+        if not settings.DEBUG:
+            logging.captureWarnings(True)  # in the form of all other lines

@@ -18,7 +18,7 @@ from environ import Env
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from ivy import environment, unfold
+from ivy import environment, logs, unfold
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
@@ -228,6 +228,7 @@ CONTENT_SECURITY_POLICY = {
         "style-src": [SELF],
         "img-src": [SELF],
         "font-src": [SELF],
+AXES_CLIENT_STR_CALLABLE = "ivy.accounts.lockout.nobody_named"
         "connect-src": [SELF],
         "form-action": [SELF],
         "frame-ancestors": [NONE],
@@ -291,18 +292,7 @@ FORMAT_MODULE_PATH = ["ivy.formats"]  # dates as 2026-11-23 14:30:26
 
 # Logs go to stderr; where they go from there is the supervisor's business --------------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {
-        "django": {"handlers": [], "level": "INFO", "propagate": True},
-        "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-        "axes": {"level": "WARNING"},
-    },
-}
+LOGGING = logs.config(as_json=not DEBUG)
 
 # The admin: how it looks, and its menu
 UNFOLD = unfold.UNFOLD
