@@ -5,7 +5,9 @@ Each function takes the raw text of one variable (None: not set) and returns wha
 a password.
 """
 
+import os
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -21,6 +23,7 @@ MAIL_SCHEMES = (*MAIL_SERVER_SCHEMES, "consolemail", "filemail", "memorymail", "
 JOURNAL_PORTS = {"imap": 143, "imaps": 993}
 ANYMAIL = "anymail+"
 SECRET_KEY_LENGTH = 32
+TOKEN_LENGTH = 16
 
 
 def boolean(name: str, text: str | None) -> bool:
@@ -171,6 +174,22 @@ def trusted_origins(text: str | None) -> list[str]:
                 f"CSRF_TRUSTED_ORIGINS must list whole origins such as https://billing.example.com, not {origin!r}"
             )
     return origins
+
+
+def metrics_token(text: str | None) -> str:
+    """What a scraper of /metrics must bring along; empty: nobody is let in by a token."""
+    if text and (len(text) < TOKEN_LENGTH or not text.isascii() or any(letter.isspace() for letter in text)):
+        raise ImproperlyConfigured(
+            f"METRICS_TOKEN needs at least {TOKEN_LENGTH} random characters, ASCII and without spaces"
+        )
+    return text or ""
+
+
+def metrics_folder(text: str | None) -> str:
+    """Where the web workers of this machine put their request metrics together; empty: none are kept."""
+    if text and not (Path(text).is_dir() and os.access(text, os.W_OK)):
+        raise ImproperlyConfigured(f"PROMETHEUS_MULTIPROC_DIR must be a folder that can be written to, not {text!r}")
+    return text or ""
 
 
 def _url(name: str, text: str) -> SplitResult:

@@ -33,6 +33,7 @@ def notifications_pass() -> None:
     pulses.beat(pulses.NOTIFICATIONS)
     try:
         done = notifications_cycle.scheduled()
+        pulses.beat(pulses.NOTIFICATIONS_DONE)
         if done.sent or done.failed or done.uncertain or done.held or done.trouble:
             logger.info(
                 "Notifications: %d sent, %d failed, %d uncertain, %d held.",
