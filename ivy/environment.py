@@ -24,6 +24,7 @@ JOURNAL_PORTS = {"imap": 143, "imaps": 993}
 ANYMAIL = "anymail+"
 SECRET_KEY_LENGTH = 32
 TOKEN_LENGTH = 16
+WEB_SCHEMES = ("http", "https")
 
 
 def boolean(name: str, text: str | None) -> bool:
@@ -190,6 +191,51 @@ def metrics_folder(text: str | None) -> str:
     if text and not (Path(text).is_dir() and os.access(text, os.W_OK)):
         raise ImproperlyConfigured(f"PROMETHEUS_MULTIPROC_DIR must be a folder that can be written to, not {text!r}")
     return text or ""
+
+
+def sentry(text: str | None) -> str:
+    """Where errors are told: `https://key@host/project`. Empty: nowhere."""
+    if not text:
+        return ""
+    url = _url("SENTRY_DSN", text)
+    if url.scheme not in WEB_SCHEMES or not url.hostname or not url.username or not url.path.strip("/"):
+        raise ImproperlyConfigured(
+            "SENTRY_DSN must be the address that Sentry gives a project: https://key@host/number"
+        )
+    _is_installed("SENTRY_DSN", "sentry_sdk")
+    return text
+
+
+def traces(text: str | None) -> str:
+    """The OpenTelemetry collector that traces are sent to, without `/v1/traces`. Empty: none."""
+    if not text:
+        return ""
+    url = _url("OTEL_EXPORTER_OTLP_ENDPOINT", text)
+    if url.scheme not in WEB_SCHEMES or not url.hostname or url.query:
+        raise ImproperlyConfigured(
+            "OTEL_EXPORTER_OTLP_ENDPOINT must be the address of a collector that speaks OTLP over HTTP: "
+            "http://host:4318"
+        )
+    for module in (
+        "opentelemetry.sdk",
+        "opentelemetry.exporter.otlp.proto.http",
+        "opentelemetry.instrumentation.django",
+        "opentelemetry.instrumentation.psycopg",
+    ):
+        _is_installed("OTEL_EXPORTER_OTLP_ENDPOINT", module)
+    return text.rstrip("/")
+
+
+def _is_installed(variable: str, module: str) -> None:
+    try:
+        is_there = find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        is_there = False
+    if not is_there:
+        raise ImproperlyConfigured(
+            f"{variable} is set, but {module} is not installed: pip install -r requirements-telemetry.txt, "
+            f"or leave {variable} out"
+        )
 
 
 def _url(name: str, text: str) -> SplitResult:

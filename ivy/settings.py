@@ -52,6 +52,8 @@ _email: dict[str, Any] = _read("EMAIL_URL", partial(environment.email, debug=DEB
 _journal: dict[str, Any] = _read("JOURNAL_URL", environment.journal, instead={})
 METRICS_TOKEN = _read("METRICS_TOKEN", environment.metrics_token, instead="")
 PROMETHEUS_MULTIPROC_DIR = _read("PROMETHEUS_MULTIPROC_DIR", environment.metrics_folder, instead="")
+SENTRY_DSN = _read("SENTRY_DSN", environment.sentry, instead="")
+OTLP_ENDPOINT = _read("OTEL_EXPORTER_OTLP_ENDPOINT", environment.traces, instead="")
 
 # The parts -----------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import logging
 from billing import cycle
 from billing.about import about
 from billing.models import BillingRun, RunState
-from ivy import alarms, pulses
+from ivy import alarms, pulses, telemetry
 from notifications import cycle as notifications_cycle
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,8 @@ def billing_cycle(*, by: str = "schedule") -> None:
     would not help it.
     """
     pulses.beat(pulses.BILLING_CYCLE_BY_TICK if by == "tick" else pulses.BILLING_CYCLE)
-    run = cycle.scheduled(by=by)
+    with telemetry.span("billing cycle"):
+        run = cycle.scheduled(by=by)
     if run is not None:
         _tell(run)
         notifications_pass()
@@ -32,7 +33,8 @@ def notifications_pass() -> None:
     """
     pulses.beat(pulses.NOTIFICATIONS)
     try:
-        done = notifications_cycle.scheduled()
+        with telemetry.span("notification pass"):
+            done = notifications_cycle.scheduled()
         pulses.beat(pulses.NOTIFICATIONS_DONE)
         if done.sent or done.failed or done.uncertain or done.held or done.trouble:
             logger.info(
