@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.db import OperationalError, connection
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -22,7 +22,7 @@ from notifications.backlog import OPEN_STATES
 
 SECONDS = 1.4
 STATEMENT_SECONDS = 0.3
-BEGIN_SECONDS = 0.7  # no group is begun later; none has more than two statements
+BEGIN_SECONDS = 0.7  # no group is begun later; none has more than three short statements
 MOST_COUNTED = 100_000
 QUERY_CANCELED = "57014"
 
@@ -268,6 +268,22 @@ def _signs_of_life() -> list[Metric]:
     ]
 
 
+def _probes() -> list[Metric]:
+    """What processes found when they tried the parts around them, and what the cache's wrapper has counted."""
+    ((has_probes, has_failures),) = _rows("SELECT to_regclass('ivy_probe'), to_regclass('ivy_cachefailure')")
+    metrics: list[Metric] = []
+    if has_probes:
+        well = _rows("SELECT part, role, bool_and(is_well) FROM ivy_probe GROUP BY part, role ORDER BY part, role")
+        words = "Whether the part is well, as every process of the role found."
+        metrics.append(_labelled("ivy_part_well", words, ["part", "role"], well))
+    if has_failures:
+        failures = CounterMetricFamily("ivy_cache_failures", "Failures of the cache, by kind.", labels=["kind"])
+        for kind, count in _rows("SELECT kind, sum(count) FROM ivy_cachefailure GROUP BY kind ORDER BY kind"):
+            failures.add_metric([kind], float(count))
+        metrics.append(failures)
+    return metrics
+
+
 def _alarms() -> list[Metric]:
     rows = _rows(
         "SELECT key, extract(epoch FROM statement_timestamp() - raised_at) FROM ivy_alarm WHERE cleared_at IS NULL"
@@ -288,5 +304,6 @@ GROUPS: dict[str, Callable[[], list[Metric]]] = {
     "mails": _mails,
     "switches": _switches,
     "life": _signs_of_life,
+    "probes": _probes,
     "alarms": _alarms,
 }

@@ -34,7 +34,7 @@ from tests.notifications.stories import make_mail
 from tests.project.test_environment import ROOT, SOUND
 
 TOKEN = "a-token-for-the-scraper-alone"
-MOST_QUERIES = 14
+MOST_QUERIES = 16
 
 
 def collected() -> dict[str, Metric]:
@@ -133,6 +133,17 @@ class TestTheFigures:
             age = value(name)
             assert age is not None
             assert 0 <= age < 60
+
+    def test_of_probes_and_of_the_cache_s_failures(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TEMP TABLE ivy_probe (part text, role text, is_well boolean)")
+            cursor.execute("CREATE TEMP TABLE ivy_cachefailure (kind text, count bigint)")
+            cursor.execute("INSERT INTO ivy_probe VALUES ('cache', 'web', true), ('cache', 'worker', true)")
+            cursor.execute("INSERT INTO ivy_probe VALUES ('cache', 'worker', false)")
+            cursor.execute("INSERT INTO ivy_cachefailure VALUES ('frozen', 3), ('read-only', 1)")
+        assert value("ivy_part_well", part="cache", role="web") == 1
+        assert value("ivy_part_well", part="cache", role="worker") == 0
+        assert value("ivy_cache_failures", kind="frozen") == 3
 
     def test_of_alarms_by_key(self) -> None:
         Alarm.objects.create(key="mail-server", words="The mail server refuses anna@example.com.")
