@@ -167,4 +167,4 @@ class TestOn:
                 SENTRY_DSN=receiver.dsn if is_silent else "http://key@127.0.0.1:9/1",
                 OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint if is_silent else "http://127.0.0.1:9",
             )
-        assert float(told.stdout.split()[-1]) < 1.5  # one answer that was waited for would take two
+        assert float(told.stdout.split()[-1]) < 5  # ten answers that were waited for would take twenty
