@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from billing import calls, chunks, episodes, halting, items, quarantine, runs
+from billing.about import about
 from billing.models import BillingChunk, BillingRun, BillingWorker, ChunkState, Partner, Process, RunState
 from billing.runs import RunBusy, Tally, WorkerReplaced
 
@@ -78,6 +79,13 @@ def scheduled(*, by: str = "schedule") -> BillingRun | None:
 
 def _work(run: BillingRun, worker: BillingWorker, sizes: ChunkSizes, progress: Progress | None) -> BillingRun:
     """Work on the run until nothing is left of it; whoever finds that out, judges and ends it."""
+    with about(run=run.pk):
+        _work_on_chunks(run, worker, sizes, progress)
+    run.refresh_from_db()
+    return run
+
+
+def _work_on_chunks(run: BillingRun, worker: BillingWorker, sizes: ChunkSizes, progress: Progress | None) -> None:
     try:
         _plan(run, worker, sizes)
         while True:
@@ -99,8 +107,6 @@ def _work(run: BillingRun, worker: BillingWorker, sizes: ChunkSizes, progress: P
         raise
     else:
         runs.sign_off(worker)
-    run.refresh_from_db()
-    return run
 
 
 def _plan(run: BillingRun, worker: BillingWorker, sizes: ChunkSizes) -> None:

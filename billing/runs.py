@@ -185,6 +185,16 @@ def amounts(run: BillingRun) -> dict[str, Decimal]:
     return {currency: Decimal(amount) for currency, amount in sorted(run.amount.items())}
 
 
+def under_way() -> BillingRun | None:
+    """The run that is being worked on, if there is one."""
+    return BillingRun.objects.filter(state=RunState.RUNNING).first()
+
+
+def last_good() -> BillingRun | None:
+    """The latest run that came to its end: done, in part, or halted all along; None before the first."""
+    return BillingRun.objects.exclude(state__in=[RunState.RUNNING, RunState.FAILED]).order_by("-started_at").first()
+
+
 def note_error(run: BillingRun, *, kind: str, key: str, error: str) -> None:
     """Keep an error with the run (the first thousand), for staff to see."""
     _append(run, "errors", {"kind": kind, "key": key, "error": error})

@@ -1,6 +1,10 @@
+import logging
+
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import register
 
+from ivy import telemetry
 from ivy.checks import environment_makes_sense
 
 
@@ -12,3 +16,6 @@ class IvyConfig(AppConfig):
 
     def ready(self) -> None:
         register(environment_makes_sense)
+        telemetry.start()
+        if not settings.DEBUG:
+            logging.captureWarnings(True)  # in the form of all other lines

@@ -5,7 +5,9 @@ Each function takes the raw text of one variable (None: not set) and returns wha
 a password.
 """
 
+import os
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -21,6 +23,8 @@ MAIL_SCHEMES = (*MAIL_SERVER_SCHEMES, "consolemail", "filemail", "memorymail", "
 JOURNAL_PORTS = {"imap": 143, "imaps": 993}
 ANYMAIL = "anymail+"
 SECRET_KEY_LENGTH = 32
+TOKEN_LENGTH = 16
+WEB_SCHEMES = ("http", "https")
 
 
 def boolean(name: str, text: str | None) -> bool:
@@ -171,6 +175,67 @@ def trusted_origins(text: str | None) -> list[str]:
                 f"CSRF_TRUSTED_ORIGINS must list whole origins such as https://billing.example.com, not {origin!r}"
             )
     return origins
+
+
+def metrics_token(text: str | None) -> str:
+    """What a scraper of /metrics must bring along; empty: nobody is let in by a token."""
+    if text and (len(text) < TOKEN_LENGTH or not text.isascii() or any(letter.isspace() for letter in text)):
+        raise ImproperlyConfigured(
+            f"METRICS_TOKEN needs at least {TOKEN_LENGTH} random characters, ASCII and without spaces"
+        )
+    return text or ""
+
+
+def metrics_folder(text: str | None) -> str:
+    """Where the web workers of this machine put their request metrics together; empty: none are kept."""
+    if text and not (Path(text).is_dir() and os.access(text, os.W_OK)):
+        raise ImproperlyConfigured(f"PROMETHEUS_MULTIPROC_DIR must be a folder that can be written to, not {text!r}")
+    return text or ""
+
+
+def sentry(text: str | None) -> str:
+    """Where errors are told: `https://key@host/project`. Empty: nowhere."""
+    if not text:
+        return ""
+    url = _url("SENTRY_DSN", text)
+    if url.scheme not in WEB_SCHEMES or not url.hostname or not url.username or not url.path.strip("/"):
+        raise ImproperlyConfigured(
+            "SENTRY_DSN must be the address that Sentry gives a project: https://key@host/number"
+        )
+    _is_installed("SENTRY_DSN", "sentry_sdk")
+    return text
+
+
+def traces(text: str | None) -> str:
+    """The OpenTelemetry collector that traces are sent to, without `/v1/traces`. Empty: none."""
+    if not text:
+        return ""
+    url = _url("OTEL_EXPORTER_OTLP_ENDPOINT", text)
+    if url.scheme not in WEB_SCHEMES or not url.hostname or url.query:
+        raise ImproperlyConfigured(
+            "OTEL_EXPORTER_OTLP_ENDPOINT must be the address of a collector that speaks OTLP over HTTP: "
+            "http://host:4318"
+        )
+    for module in (
+        "opentelemetry.sdk",
+        "opentelemetry.exporter.otlp.proto.http",
+        "opentelemetry.instrumentation.django",
+        "opentelemetry.instrumentation.psycopg",
+    ):
+        _is_installed("OTEL_EXPORTER_OTLP_ENDPOINT", module)
+    return text.rstrip("/")
+
+
+def _is_installed(variable: str, module: str) -> None:
+    try:
+        is_there = find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        is_there = False
+    if not is_there:
+        raise ImproperlyConfigured(
+            f"{variable} is set, but {module} is not installed: pip install -r requirements-telemetry.txt, "
+            f"or leave {variable} out"
+        )
 
 
 def _url(name: str, text: str) -> SplitResult:

@@ -14,6 +14,7 @@ BILLING_CYCLE = "billing-cycle"
 BILLING_CYCLE_BY_TICK = "billing-cycle-by-tick"
 QUEUE_CANARY = "queue-canary"
 NOTIFICATIONS = "notifications"
+NOTIFICATIONS_DONE = "notifications-done"
 TICK = "tick"
 
 

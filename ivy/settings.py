@@ -18,7 +18,7 @@ from environ import Env
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from ivy import environment, unfold
+from ivy import environment, logs, unfold
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 T = TypeVar("T")
@@ -50,6 +50,10 @@ _database: dict[str, Any] = _read("DATABASE_URL", environment.database, instead=
 _redis_url = _read("CACHE_URL", environment.cache, instead="redis://cache-url-is-not-set.invalid:6379/0")
 _email: dict[str, Any] = _read("EMAIL_URL", partial(environment.email, debug=DEBUG), instead={})
 _journal: dict[str, Any] = _read("JOURNAL_URL", environment.journal, instead={})
+METRICS_TOKEN = _read("METRICS_TOKEN", environment.metrics_token, instead="")
+PROMETHEUS_MULTIPROC_DIR = _read("PROMETHEUS_MULTIPROC_DIR", environment.metrics_folder, instead="")
+SENTRY_DSN = _read("SENTRY_DSN", environment.sentry, instead="")
+OTLP_ENDPOINT = _read("OTEL_EXPORTER_OTLP_ENDPOINT", environment.traces, instead="")
 
 # The parts -----------------------------------------------------------------------------------------------------------
 
@@ -91,6 +95,13 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",  # last: it replaces the answer to a log-in that was locked out
 ]
+
+if PROMETHEUS_MULTIPROC_DIR:  # without a folder that all workers share, each would count for itself
+    MIDDLEWARE = [
+        "django_prometheus.middleware.PrometheusBeforeMiddleware",
+        *MIDDLEWARE,
+        "django_prometheus.middleware.PrometheusAfterMiddleware",
+    ]
 
 ROOT_URLCONF = "ivy.urls"
 WSGI_APPLICATION = "ivy.wsgi.application"
@@ -217,6 +228,7 @@ AXES_USERNAME_CALLABLE = "ivy.accounts.lockout.attempted_email"
 AXES_CLIENT_IP_CALLABLE = "ivy.accounts.lockout.client_ip"
 AXES_LOCKOUT_TEMPLATE = "account/locked_out.html"
 AXES_VERBOSE = False
+AXES_CLIENT_STR_CALLABLE = "ivy.accounts.lockout.nobody_named"
 
 # What a browser may do -----------------------------------------------------------------------------------------------
 
@@ -240,6 +252,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
 SECURE_SSL_REDIRECT = not DEBUG
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]  # asked from inside, by machines that know no https
 SECURE_HSTS_SECONDS = 0 if DEBUG else 30 * 24 * 3600
 if BEHIND_TLS_PROXY:  # one proxy of ours, which sets both headers itself
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -291,18 +304,7 @@ FORMAT_MODULE_PATH = ["ivy.formats"]  # dates as 2026-11-23 14:30:26
 
 # Logs go to stderr; where they go from there is the supervisor's business --------------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {
-        "django": {"handlers": [], "level": "INFO", "propagate": True},
-        "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-        "axes": {"level": "WARNING"},
-    },
-}
+LOGGING = logs.config(as_json=not DEBUG)
 
 # The admin: how it looks, and its menu
 UNFOLD = unfold.UNFOLD

@@ -3,7 +3,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
-from ivy import views
+from ivy import doors, views
 
 # One log-in for everybody: the admin's own would know neither second factors nor our pages.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -12,6 +12,9 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("admin/", admin.site.urls),
     path("accounts/", include("ivy.accounts.urls")),
+    path("health/live", doors.live, name="live"),
+    path("health/ready", doors.ReadyView.as_view(), name="ready"),
+    path("metrics", doors.figures, name="metrics"),
 ]
 if settings.ANYMAIL.get("WEBHOOK_SECRET"):
     urlpatterns.append(path("mail-events/", include("anymail.urls")))  # signed with that secret, or refused

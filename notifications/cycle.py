@@ -10,6 +10,7 @@ A pass may run at any time, several at once, on any machine, and may be killed a
 what it remembers: only because of a row that it has claimed.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,11 +20,14 @@ from datetime import datetime
 from django.utils import timezone
 
 from billing import halting
+from billing.about import about
 from billing.models import HaltCause, Process
 from notifications import breaker, claiming, evidence, instance, owing, rendering, sending
 from notifications.claiming import Claim, LimitReached
 from notifications.models import NotificationLog, State
 from notifications.transports import Transport, transport
+
+logger = logging.getLogger(__name__)
 
 SCHEDULED_SECONDS = 200.0
 Progress = Callable[[State], None]
@@ -131,7 +135,7 @@ def _hand_over(
         while waiting:
             claim = waiting[0]
             try:
-                outcome = sending.send(claim, way, logs[claim.log_id])
+                outcome = _send(claim, way, logs[claim.log_id])
             except sending.NotMine:
                 waiting.pop(0)
                 continue
@@ -161,6 +165,14 @@ def _hand_over(
         # Untried: back in their places, for whoever comes next.
         claiming.give_back(waiting)
     return True
+
+
+def _send(claim: Claim, way: Transport, log: NotificationLog) -> sending.Sent:
+    with about(customer=log.customer_id, key=log.key):
+        outcome = sending.send(claim, way, log)
+        if outcome.state in {State.FAILED, State.UNCERTAIN}:
+            logger.warning("Mail %s.", State(outcome.state).label)
+    return outcome
 
 
 def _count(done: Pass, state: State) -> None:

@@ -11,7 +11,7 @@ from problems import CHECKOUT, Problem, tell
 VENV = CHECKOUT / ".venv"
 PYTHON = VENV / "bin" / "python"
 MARKER = VENV / "ivy-installed"
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+REQUIREMENTS = ("requirements.txt", "requirements-telemetry.txt", "requirements-dev.txt")
 
 
 def install() -> Path:
