@@ -1,7 +1,16 @@
 """What is wrong on the billing side, for alarms: each check has a key, and is well or says what is not."""
 
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+logger = logging.getLogger(__name__)
+
+CHECK_FAILED = "check-failed"
+CHECK_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,52 @@ class Check:
         return self.key.partition(":")[0]
 
 
+Look = Callable[[], Check | Iterable[Check]]
+
+
 def checks() -> list[Check]:
     """Look at everything that staff have to know of. Writes nothing."""
     return []
+
+
+def looked_at(looks: Mapping[str, Look]) -> list[Check]:
+    """What each of them found. One that raises is a trouble of its own, and keeps no other from being looked at.
+
+    Each has ten seconds of the database's time, unless a transaction is open already.
+    """
+    found: list[Check] = []
+    for name, look in looks.items():
+        try:
+            found += _found_by(look)
+        except Exception as error:
+            logger.exception("The check %s failed", name)
+            found.append(
+                Check(
+                    f"{CHECK_FAILED}:{name}",
+                    wrong=f"Ivy can't look at “{name}”: {type(error).__name__}.",
+                    affects="Troubles of this kind are not seen, and those that stand are not cleared.",
+                    todo="The log has the whole error.",
+                )
+            )
+    return found
+
+
+def _found_by(look: Look) -> list[Check]:
+    """Look; once more if the connection to the database was lost, which is no fault of the check's."""
+    try:
+        return _found_at_once_by(look)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block or connection.is_usable():
+            raise
+        connection.close()
+        return _found_at_once_by(look)
+
+
+def _found_at_once_by(look: Look) -> list[Check]:
+    is_alone = not connection.in_atomic_block
+    with transaction.atomic():
+        if is_alone:
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = '{CHECK_SECONDS}s'")
+        found = look()
+        return [found] if isinstance(found, Check) else list(found)

@@ -15,6 +15,7 @@ BILLING_CYCLE_BY_TICK = "billing-cycle-by-tick"
 QUEUE_CANARY = "queue-canary"
 NOTIFICATIONS = "notifications"
 TICK = "tick"
+ALARMS = "alarms"  # somebody looked at everything, and noted it
 
 
 def beat(name: str) -> None:

@@ -50,6 +50,11 @@ _database: dict[str, Any] = _read("DATABASE_URL", environment.database, instead=
 _redis_url = _read("CACHE_URL", environment.cache, instead="redis://cache-url-is-not-set.invalid:6379/0")
 _email: dict[str, Any] = _read("EMAIL_URL", partial(environment.email, debug=DEBUG), instead={})
 _journal: dict[str, Any] = _read("JOURNAL_URL", environment.journal, instead={})
+SITE_URL = _read("SITE_URL", partial(environment.site_url, debug=DEBUG, hosts=ALLOWED_HOSTS), instead="")
+ALARM_WEBHOOK_URL = _read("ALARM_WEBHOOK_URL", environment.alarm_webhook_url, instead="")
+ALARM_WEBHOOK_SECRET = _read(
+    "ALARM_WEBHOOK_SECRET", partial(environment.alarm_webhook_secret, url=ALARM_WEBHOOK_URL), instead=b""
+)
 
 # The parts -----------------------------------------------------------------------------------------------------------
 

@@ -84,6 +84,8 @@ class Stage:
             "CACHE_URL": redis_url,
             "EMAIL_URL": f"smtp://127.0.0.1:{mailbox.port}/?EMAIL_TIMEOUT=5",
             "JOURNAL_URL": "",
+            "ALARM_WEBHOOK_URL": "",  # nobody is to be paged for a play
+            "ALARM_WEBHOOK_SECRET": "",
             "SECRET_KEY": secrets.token_urlsafe(48),
             "DEBUG": "true",
         }
