@@ -70,10 +70,12 @@ def looked_at(looks: Mapping[str, Look]) -> list[Check]:
 
 def _found_by(look: Look) -> list[Check]:
     """Look; once more if the connection to the database was lost, which is no fault of the check's."""
+    server_connection = connection.connection
     try:
         return _found_at_once_by(look)
     except (OperationalError, InterfaceError):
-        if connection.in_atomic_block or connection.is_usable():
+        is_lost = connection.connection is not server_connection or not connection.is_usable()
+        if connection.in_atomic_block or not is_lost:
             raise
         connection.close()
         return _found_at_once_by(look)

@@ -1,6 +1,5 @@
 """Alarms by mail: everything that is due goes to every active member of staff in one mail."""
 
-import hashlib
 import logging
 import re
 from datetime import datetime, timedelta
@@ -19,9 +18,17 @@ from ivy.models import AlarmMessage, Channel, Event
 
 logger = logging.getLogger(__name__)
 
-# A burst of alarms: beyond so many mails an hour, there is one every ten minutes.
-MAILS_AN_HOUR = 6
-BETWEEN_MAILS_THEN = timedelta(minutes=10)
+# The more mails went out within an hour, the longer the next one gathers: after none, one, two, …, six and more. So
+# single troubles are told at once, and a storm makes six mails and then one every ten minutes.
+GAPS = [
+    timedelta(0),
+    timedelta(seconds=10),
+    timedelta(seconds=30),
+    timedelta(minutes=1),
+    timedelta(minutes=2),
+    timedelta(minutes=5),
+    timedelta(minutes=10),
+]
 # What one mail tells: so many in full, so many more in a line each, the others as a number.
 MOST_IN_FULL = 20
 MOST_LINES = 200
@@ -67,10 +74,8 @@ def written(messages: list[AlarmMessage], *, to: list[str]) -> EmailMessage:
     left = len(told) - MOST_IN_FULL - MOST_LINES
     parts += [f"... and {left} more."] if left > 0 else []
     parts.append(f"All alarms: {settings.SITE_URL}/admin/ivy/alarm/\nHow Ivy is: manage.py status\n")
-    digest = hashlib.sha256(",".join(str(message.pk) for message in messages).encode()).hexdigest()[:32]
-    created = f"{messages[0].created_at.timestamp():.6f}"
     domain = settings.SERVER_EMAIL.rpartition("@")[2].rstrip(">")
-    headers = {"Message-ID": f"<alarm.{created}.{digest}@{domain}>", "Auto-Submitted": "auto-generated"}
+    headers = {"Message-ID": f"<{outbox.name_of(messages)}@{domain}>", "Auto-Submitted": "auto-generated"}
     return EmailMessage(subject, "\n\n".join(parts), settings.SERVER_EMAIL, to, headers=headers)
 
 
@@ -109,10 +114,11 @@ def _may_mail(own: psycopg.Connection[Any]) -> bool:
     """Whether staff may be mailed now, so shortly after the mails before. A mail is told by its moment of sending."""
     row = own.execute(
         """
-        SELECT count(DISTINCT sent_at) < %s OR max(sent_at) <= now() - %s FROM ivy_alarmmessage
-        WHERE channel = %s AND sent_at > now() - interval '1 hour'
+        SELECT coalesce(
+            max(sent_at) <= now() - (%(gaps)s::interval[])[least(count(DISTINCT sent_at) + 1, %(longest)s)], true
+        ) FROM ivy_alarmmessage WHERE channel = %(channel)s AND sent_at > now() - interval '1 hour'
         """,
-        [MAILS_AN_HOUR, BETWEEN_MAILS_THEN, Channel.MAIL.value],
+        {"gaps": GAPS, "longest": len(GAPS), "channel": Channel.MAIL.value},
     ).fetchone()
     return bool(row and row[0])
 

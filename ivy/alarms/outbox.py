@@ -6,6 +6,7 @@ note of it, that one message is told twice: once for each such death, with the s
 process at a time tells by a channel.
 """
 
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
@@ -103,6 +104,12 @@ def note_failed(
         """,
         {"answer": answer, "within": within, "ids": [message.pk for message in messages]},
     )
+
+
+def name_of(messages: list[AlarmMessage]) -> str:
+    """A name for telling these, the same at each try and nobody else's."""
+    told = [settings.SITE_URL, *(f"{message.pk}:{message.alarm.key}:{message.event}" for message in messages)]
+    return f"alarm_{hashlib.sha256(','.join(told).encode()).hexdigest()[:24]}"
 
 
 def hold_back(own: psycopg.Connection[Any], channel: Channel) -> None:

@@ -65,7 +65,7 @@ def deliver(own: psycopg.Connection[Any]) -> int:
 def post(messages: list[AlarmMessage]) -> str:
     """Post one message, or several as one; the receiver's answer, in short. Raises NotTaken."""
     content = body(messages)
-    message_id = _id(messages)
+    message_id = outbox.name_of(messages)
     at = max(message.tried_at for message in messages if message.tried_at)
     headers = {
         "Content-Type": "application/json",
@@ -137,12 +137,6 @@ def _text(message: AlarmMessage) -> str:
 
 def _json(content: dict[str, Any]) -> bytes:
     return json.dumps(content, default=lambda at: at.isoformat(), ensure_ascii=False).encode()
-
-
-def _id(messages: list[AlarmMessage]) -> str:
-    """The same for each try of the same messages, and never another's, also after a database was made anew."""
-    names = ",".join(f"{message.pk}:{message.created_at.timestamp():.6f}" for message in messages)
-    return f"alarm_{hashlib.sha256(names.encode()).hexdigest()[:32]}"
 
 
 def _how_many(own: psycopg.Connection[Any]) -> int:
