@@ -12,6 +12,8 @@ logger = logging.getLogger(__name__)
 CHECK_FAILED = "check-failed"
 CHECK_SECONDS = 10
 
+_failing: set[str] = set()  # whose error this process has logged
+
 
 @dataclass(frozen=True)
 class Check:
@@ -55,8 +57,11 @@ def looked_at(looks: Mapping[str, Look]) -> list[Check]:
     for name, look in looks.items():
         try:
             found += _found_by(look)
+            _failing.discard(name)
         except Exception as error:
-            logger.exception("The check %s failed", name)
+            if name not in _failing:
+                logger.exception("The check %s failed", name)
+            _failing.add(name)
             found.append(
                 Check(
                     f"{CHECK_FAILED}:{name}",

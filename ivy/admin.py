@@ -3,7 +3,6 @@
 Their admin modules are imported by name, so that what is replaced here has been registered before.
 """
 
-from datetime import datetime
 from typing import Any
 
 import allauth.account.admin
@@ -16,6 +15,7 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
 from django.db.models import F, Model, QuerySet
 from django.http import HttpRequest
+from django.utils.formats import localize
 from django.utils.html import format_html
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin, TabularInline
@@ -87,10 +87,10 @@ class AlarmMessageInline(TabularInline):
         return request.user.has_perm("ivy.view_alarm")
 
     @admin.display(description="next try at")
-    def next_try(self, message: AlarmMessage) -> datetime | str | None:
+    def next_try(self, message: AlarmMessage) -> str | None:
         if message.sent_at is not None:
             return None
-        return message.next_try_at or "given up"
+        return localize(message.next_try_at) if message.next_try_at else "given up"
 
 
 @admin.register(Alarm)
@@ -121,8 +121,8 @@ class AlarmAdmin(LookOnlyAdmin):
         return format_html('<a href="{}" class="underline">{}</a>', alarm.link, alarm.link)
 
     @admin.display(description="next reminder at")
-    def next_reminder(self, alarm: Alarm) -> datetime | None:
-        return alarm.next_reminder_at if alarm.cleared_at is None else None
+    def next_reminder(self, alarm: Alarm) -> str | None:
+        return localize(alarm.next_reminder_at) if alarm.cleared_at is None else None
 
 
 @admin.register(AccessAttempt)

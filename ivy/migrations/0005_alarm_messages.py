@@ -21,6 +21,14 @@ FROM ivy_alarm WHERE cleared_at IS NOT NULL AND mailed_at IS NOT NULL AND all_cl
 SET CONSTRAINTS ALL IMMEDIATE;
 """
 
+KEEP_WHAT_WAS_TOLD = """
+UPDATE ivy_alarm SET
+    mailed_at = (SELECT sent_at FROM ivy_alarmmessage
+                 WHERE alarm_id = ivy_alarm.id AND event = 'raised' AND channel = 'mail'),
+    all_clear_mailed_at = (SELECT sent_at FROM ivy_alarmmessage
+                           WHERE alarm_id = ivy_alarm.id AND event = 'cleared' AND channel = 'mail');
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [("ivy", "0003_alarms")]
@@ -124,7 +132,7 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.RunSQL(KEEP_WHAT_IS_OWED, reverse_sql=migrations.RunSQL.noop),
+        migrations.RunSQL(KEEP_WHAT_IS_OWED, reverse_sql=KEEP_WHAT_WAS_TOLD),
         migrations.RemoveField("alarm", "mail_tries"),
         migrations.RemoveField("alarm", "mailed_at"),
         migrations.RemoveField("alarm", "all_clear_mailed_at"),
