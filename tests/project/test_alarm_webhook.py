@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from ivy import environment
-from ivy.alarms import outbox, webhook
+from ivy.alarms import looking, outbox, webhook
 from ivy.models import Alarm, AlarmMessage
 from tests.billing.at_once import at_once
 from tests.project.alarming import find, own, pass_time, real_commits, well, wrong
@@ -125,8 +124,6 @@ class TestAPost:
 
     def test_is_made_once_by_several_who_look_at_once(self, pager: Receiver) -> None:
         with own() as by:
-            from ivy.alarms import looking
-
             looking.note(by, [wrong("cache"), wrong("disk")])
 
         def deliver() -> int:
@@ -187,7 +184,6 @@ class TestAReceiverThatFails:
         with receiver() as gone:
             settings.ALARM_WEBHOOK_URL = gone.url
         settings.ALARM_WEBHOOK_SECRET = b"x" * 24
-        logging.disable(logging.NOTSET)
         hours = 0.0
         with own() as by:
             find(wrong("cache"), by=by)
