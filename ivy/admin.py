@@ -3,6 +3,8 @@
 Their admin modules are imported by name, so that what is replaced here has been registered before.
 """
 
+from typing import Any
+
 import allauth.account.admin
 import allauth.mfa.admin
 import axes.admin
@@ -11,12 +13,15 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import F, Model, QuerySet
 from django.http import HttpRequest
+from django.utils.formats import localize
+from django.utils.html import format_html
 from django_q.models import Failure, OrmQ, Schedule, Success
-from unfold.admin import ModelAdmin
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
 
-from ivy.models import Alarm, Pulse
+from ivy.models import Alarm, AlarmMessage, Pulse
 
 # allauth's table of addresses stays empty: the address of a user is `User.email`. axes keeps attempts, not failures.
 admin.site.unregister([EmailAddress, AccessFailureLog])
@@ -50,10 +55,74 @@ class PulseAdmin(LookOnlyAdmin):
     list_display = ("name", "beaten_at", "host", "pid")
 
 
+class StandingFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("standing", "standing"), ("over", "over")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Alarm]) -> QuerySet[Alarm]:
+        return queryset.filter(cleared_at__isnull=self.value() == "standing") if self.value() else queryset
+
+
+class AlarmMessageInline(TabularInline):
+    """Who was told of it, by which way, and what came of it."""
+
+    model = AlarmMessage
+    verbose_name_plural = "what staff were told"
+    fields = ("event", "number", "channel", "created_at", "tries", "next_try", "sent_at", "answer")
+    readonly_fields = fields
+    ordering = ("pk",)
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("ivy.view_alarm")
+
+    @admin.display(description="next try at")
+    def next_try(self, message: AlarmMessage) -> str | None:
+        if message.sent_at is not None:
+            return None
+        return localize(message.next_try_at) if message.next_try_at else "given up"
+
+
 @admin.register(Alarm)
 class AlarmAdmin(LookOnlyAdmin):
-    list_display = ("key", "words", "raised_at", "cleared_at", "mailed_at")
-    ordering = ("-raised_at",)
+    """Those that stand come first."""
+
+    list_display = ("key", "state", "wrong", "affects", "since", "cleared_at")
+    list_filter = (StandingFilter,)
+    search_fields = ("key", "wrong")
+    fields = (
+        "key", "state", "wrong", "affects", "todo", "runbook", "since", "raised_at", "seen_at", "well_since",
+        "flap_count", "reminder_count", "next_reminder", "cleared_at",
+    )  # fmt: skip
+    readonly_fields = ("state", "runbook", "next_reminder")
+    ordering = (F("cleared_at").desc(nulls_first=True), "-raised_at")
+    inlines = (AlarmMessageInline,)
+
+    @display(  # type: ignore[untyped-decorator]
+        description="state", label={"wrong": "danger", "well, watched": "warning", "over": "success"}
+    )
+    def state(self, alarm: Alarm) -> str:
+        if alarm.cleared_at is not None:
+            return "over"
+        return "wrong" if alarm.well_since is None else "well, watched"
+
+    @admin.display(description="runbook")
+    def runbook(self, alarm: Alarm) -> str:
+        return format_html('<a href="{}" class="underline">{}</a>', alarm.link, alarm.link)
+
+    @admin.display(description="next reminder at")
+    def next_reminder(self, alarm: Alarm) -> str | None:
+        return localize(alarm.next_reminder_at) if alarm.cleared_at is None else None
 
 
 @admin.register(AccessAttempt)

@@ -6,7 +6,9 @@ a password.
 """
 
 import os
+from base64 import b64decode
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -25,6 +27,8 @@ ANYMAIL = "anymail+"
 SECRET_KEY_LENGTH = 32
 TOKEN_LENGTH = 16
 WEB_SCHEMES = ("http", "https")
+WEBHOOK_SECRET_LENGTH = 24
+BASE64_PREFIX = "whsec_"
 
 
 def boolean(name: str, text: str | None) -> bool:
@@ -236,6 +240,60 @@ def _is_installed(variable: str, module: str) -> None:
             f"{variable} is set, but {module} is not installed: pip install -r requirements-telemetry.txt, "
             f"or leave {variable} out"
         )
+
+
+def site_url(text: str | None, *, debug: bool, hosts: list[str]) -> str:
+    """Where people reach this site, without a slash at the end; for links in mails. Not set: the first allowed host."""
+    if not text:
+        return "http://localhost" if debug else f"https://{hosts[0].lstrip('.') if hosts else 'localhost'}"
+    url = _url("SITE_URL", text)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or url.username:
+        raise ImproperlyConfigured("SITE_URL must be where people reach this site: https://billing.example.com")
+    return text.rstrip("/")
+
+
+def alarm_webhook_url(text: str | None) -> str:
+    """Where alarms are posted to; empty: nowhere. The address may hold a secret, and is not repeated."""
+    if not text:
+        return ""
+    url = _url("ALARM_WEBHOOK_URL", text)
+    is_here = url.scheme == "http" and _is_loopback(url.hostname or "")
+    if not url.hostname or not (url.scheme == "https" or is_here) or url.fragment:
+        raise ImproperlyConfigured(
+            "ALARM_WEBHOOK_URL must be an https:// address (http:// only on this machine: http://127.0.0.1:port/path)"
+        )
+    return text
+
+
+def alarm_webhook_secret(text: str | None, *, url: str) -> bytes:
+    """The key that posted alarms are signed with: a text of 24 characters or more, or `whsec_` and base64."""
+    if not url and not text:
+        return b""
+    if not url:
+        raise ImproperlyConfigured("ALARM_WEBHOOK_SECRET is set, but no ALARM_WEBHOOK_URL to post alarms to")
+    if not text:
+        raise ImproperlyConfigured(
+            "ALARM_WEBHOOK_SECRET is not set: give the receiver of alarms and Ivy the same "
+            f"{WEBHOOK_SECRET_LENGTH} random characters or more"
+        )
+    key = text.encode()
+    if text.startswith(BASE64_PREFIX):
+        try:
+            key = b64decode(text.removeprefix(BASE64_PREFIX), validate=True)
+        except ValueError as error:
+            raise ImproperlyConfigured("ALARM_WEBHOOK_SECRET: after whsec_ must come base64") from error
+    if len(key) < WEBHOOK_SECRET_LENGTH:
+        raise ImproperlyConfigured(
+            f"ALARM_WEBHOOK_SECRET has {len(key)} characters; it needs at least {WEBHOOK_SECRET_LENGTH}"
+        )
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _url(name: str, text: str) -> SplitResult:

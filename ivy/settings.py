@@ -54,6 +54,11 @@ METRICS_TOKEN = _read("METRICS_TOKEN", environment.metrics_token, instead="")
 PROMETHEUS_MULTIPROC_DIR = _read("PROMETHEUS_MULTIPROC_DIR", environment.metrics_folder, instead="")
 SENTRY_DSN = _read("SENTRY_DSN", environment.sentry, instead="")
 OTLP_ENDPOINT = _read("OTEL_EXPORTER_OTLP_ENDPOINT", environment.traces, instead="")
+SITE_URL = _read("SITE_URL", partial(environment.site_url, debug=DEBUG, hosts=ALLOWED_HOSTS), instead="")
+ALARM_WEBHOOK_URL = _read("ALARM_WEBHOOK_URL", environment.alarm_webhook_url, instead="")
+ALARM_WEBHOOK_SECRET = _read(
+    "ALARM_WEBHOOK_SECRET", partial(environment.alarm_webhook_secret, url=ALARM_WEBHOOK_URL), instead=b""
+)
 
 # The parts -----------------------------------------------------------------------------------------------------------
 

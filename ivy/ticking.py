@@ -6,7 +6,7 @@ from time import monotonic
 
 from django.db import InterfaceError, OperationalError, connections
 
-from ivy import pulses, schedules, tasks
+from ivy import alarms, pulses, schedules, tasks
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Ticker:
             self._watching_since = pulses.database_now()
         silent = pulses.silent_since(*WATCHED, longer_than=PATIENCE, watched_since=self._watching_since)
         self._tell(silent)
+        alarms.look()  # before a poke, which may take long
         if silent and monotonic() - self._poked_at >= SECONDS_BETWEEN_POKES:
             self._poke()
             self._poked_at = monotonic()

@@ -1,12 +1,13 @@
 """What is wrong on the notification side, for alarms: each check has a key, and is well or says what is not."""
 
 from datetime import timedelta
+from functools import partial
 
 from django.db.models import Min
 from django.db.models.functions import Now
 
 from billing import halting
-from billing.checks import Check
+from billing.checks import Check, looked_at
 from billing.models import Process
 from notifications import breaker, instance
 from notifications.models import DeliveryAttempt, NotificationLog, Outcome, State
@@ -16,17 +17,19 @@ OWED_TOO_LONG = timedelta(minutes=15)
 
 def checks() -> list[Check]:
     """Look at everything that staff have to know of. Writes nothing."""
-    return [
-        _breaker(),
-        _copied(),
-        _mail_server(),
-        _owed_too_long(),
-        _for_review("uncertain-mails", State.UNCERTAIN, "perhaps delivered", "resend, delivered or suppress"),
-        _for_review("failed-mails", State.FAILED, "failed for good", "retry or suppress"),
-        _for_review("held-mails", State.HELD, "held back", "approve or suppress")
-        if breaker.open_trip() is None
-        else Check("held-mails"),
-    ]
+    return looked_at(
+        {
+            "breaker": _breaker,
+            "copied-database": _copied,
+            "mails-not-taken": _mail_server,
+            "mails-owed-too-long": _owed_too_long,
+            "uncertain-mails": partial(
+                _for_review, "uncertain-mails", State.UNCERTAIN, "perhaps delivered", "resend, delivered or suppress"
+            ),
+            "failed-mails": partial(_for_review, "failed-mails", State.FAILED, "failed for good", "retry or suppress"),
+            "held-mails": _held,
+        }
+    )
 
 
 def _breaker() -> Check:
@@ -86,6 +89,12 @@ def _owed_too_long() -> Check:
         todo="See whether qcluster and tick run (status); run_notifications does a pass by hand.",
         since=late.aggregate(at=Min("next_try_at"))["at"],
     )
+
+
+def _held() -> Check:
+    if breaker.open_trip() is not None:
+        return Check("held-mails")  # the trip is known, and told with what it holds
+    return _for_review("held-mails", State.HELD, "held back", "approve or suppress")
 
 
 def _for_review(key: str, state: State, are: str, verbs: str) -> Check:

@@ -12,7 +12,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email import message_from_bytes
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ SECONDS = 120
 class Mailbox:
     """A mail server that takes everything, and can be told to hang up after taking a mail, or to hold an answer back.
 
-    `taken`: to whom, and the subject, in the order of their arrival.
+    `taken`: to whom, and the whole mail, in the order of their arrival.
     """
 
     def __init__(self, port: int) -> None:
@@ -50,8 +49,7 @@ class Mailbox:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Take a mail; aiosmtpd calls it."""
         to = str(envelope.rcpt_tos[0])
-        headers = message_from_bytes(envelope.original_content or b"")
-        self.taken.append((to, str(headers["Subject"])))
+        self.taken.append((to, (envelope.original_content or b"").decode(errors="replace")))
         if to == self._held:
             self._held = ""
             self.is_waiting.set()
@@ -84,6 +82,8 @@ class Stage:
             "CACHE_URL": redis_url,
             "EMAIL_URL": f"smtp://127.0.0.1:{mailbox.port}/?EMAIL_TIMEOUT=5",
             "JOURNAL_URL": "",
+            "ALARM_WEBHOOK_URL": "",  # nobody is to be paged for a play
+            "ALARM_WEBHOOK_SECRET": "",
             "SECRET_KEY": secrets.token_urlsafe(48),
             "DEBUG": "true",
         }

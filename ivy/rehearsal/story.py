@@ -156,7 +156,7 @@ def _the_burst(stage: Stage, outcome: Outcome, say: Say) -> None:
     _tell(stage)
     told = stage.mailbox.taken[before:]
     outcome.breaker_let_through = sum(to != STAFF for to, _ in told)
-    outcome.alarm_mails = sum(to == STAFF and "breaker" in subject for to, subject in told)
+    outcome.alarm_mails = sum(to == STAFF and "ALARM: breaker" in mail for to, mail in told)
     outcome.breaker_held = sum(row["state"] == "held" for row in _log(stage))
     _, status = _json(stage, "status")
     alarms = [alarm for alarm in status["alarms"] if alarm["key"] == "breaker"]

@@ -135,6 +135,7 @@ def _prepare(python: Path, environment: dict[str, str]) -> list[dict[str, str]]:
 def _start_ivy(python: Path, environment: dict[str, str], family: Family) -> int:
     """Start web, queue and tick; the port of the web pages once they answer."""
     port = _web_port()
+    environment = {"SITE_URL": f"http://localhost:{port}", **environment}
     log = VAR / "log"
     gunicorn = ["-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
     for name, arguments, patience in (

@@ -25,7 +25,7 @@ from django_q.tasks import async_task
 from ivy import pulses
 from tests.factories import make_run
 from tests.faults.processes import CHECKOUT, database_url, wait_until
-from tests.project.receiver import receiving
+from tests.project.telemetry_receiver import receiving
 from tests.project.test_environment import SOUND
 
 TOKEN = "a-token-for-the-scraper-alone"

@@ -1,6 +1,5 @@
-"""A server on loopback that takes what Sentry and OpenTelemetry send, and keeps it; or takes the call and is silent."""
+"""A real HTTP server on loopback that takes alarms, or answers as a test tells it to."""
 
-import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -9,77 +8,82 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+@dataclass(frozen=True)
+class Posted:
+    """A request as it arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 @dataclass
 class Receiver:
-    """What came, by path, and where it listens."""
+    """What arrived, and what the next requests are answered (status, headers, body); then 200.
+
+    `hangs`: nobody is answered until it is set. `drips`: every answer comes byte by byte, and never ends.
+    """
 
     port: int = 0
-    came: list[tuple[str, bytes]] = field(default_factory=list)
+    posted: list[Posted] = field(default_factory=list)
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    hangs: threading.Event | None = None
+    drips: bool = False
+    is_over: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def dsn(self) -> str:
-        return f"http://0123456789abcdef0123456789abcdef@127.0.0.1:{self.port}/1"
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/alarms/open-sesame"
 
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def events(self) -> list[dict[str, Any]]:
-        """Sentry's events: an envelope is a header, and then a header and a body for each item."""
-        found = []
-        for path, body in list(self.came):
-            if path.endswith("/envelope/"):
-                lines = body.splitlines()[1:]
-                for header, item in zip(lines[::2], lines[1::2], strict=False):
-                    if json.loads(header).get("type") == "event":
-                        found.append(json.loads(item))
-        return found
-
-    def spans(self) -> list[Span]:
-        """OpenTelemetry's spans."""
-        return [
-            span
-            for path, body in list(self.came)
-            if path == "/v1/traces"
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+    def told(self) -> list[tuple[str, str]]:
+        """Event and key of each."""
+        return [(posted.json["event"], posted.json.get("key", "")) for posted in self.posted]
 
 
 @contextmanager
-def receiving(*, is_silent: bool = False) -> Iterator[Receiver]:
-    """A receiver that listens; `is_silent`: it never answers, as a server that hangs."""
-    receiver = Receiver()
-    over = threading.Event()
+def receiver() -> Iterator[Receiver]:
+    """A receiver for a while."""
+    here = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            receiver.came.append((self.path, body))
-            if is_silent:
-                over.wait(60)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            here.posted.append(Posted(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            if here.hangs is not None:
+                here.hangs.wait(60)
+            while here.drips and not here.is_over.wait(0.05):
+                self.wfile.write(b"H")
+            status, headers, answer = here.answers.pop(0) if here.answers else (200, {}, b"ok")
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(answer)), **headers}.items():
+                self.send_header(name, value)
             self.end_headers()
+            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            pass
+            """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver.port = server.server_address[1]
-    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    serving.start()
+        do_GET = do_POST  # noqa: N815
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Whoever hung up hung up."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    here.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
     try:
-        yield receiver
+        yield here
     finally:
-        over.set()
+        here.is_over.set()
+        if here.hangs is not None:
+            here.hangs.set()
         server.shutdown()
+        thread.join()
         server.server_close()

@@ -182,6 +182,74 @@ class TestEmailUrl:
         assert config.get("EMAIL_USE_SSL", False) is ssl
 
 
+class TestSiteUrl:
+    @pytest.mark.parametrize(
+        "text",
+        ["billing.example.com", "ftp://billing.example.com", "https://", "https://a.example/?x=1", "https://a:b@c"],
+    )
+    def test_is_refused(self, text: str) -> None:
+        with pytest.raises(ImproperlyConfigured, match=r"^SITE_URL must be where people reach this site"):
+            environment.site_url(text, debug=False, hosts=[])
+
+    @pytest.mark.parametrize(
+        ("text", "debug", "hosts", "url"),
+        [
+            ("https://billing.example.com/", False, ["other.example"], "https://billing.example.com"),
+            ("http://127.0.0.1:8000", True, [], "http://127.0.0.1:8000"),
+            (None, False, [".example.com", "ivy.example"], "https://example.com"),
+            ("", True, [], "http://localhost"),
+        ],
+    )
+    def test_is_where_links_lead(self, text: str | None, debug: bool, hosts: list[str], url: str) -> None:
+        assert environment.site_url(text, debug=debug, hosts=hosts) == url
+
+
+class TestTheAlarmWebhook:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "http://chat.example.com/hook/open-sesame",  # anybody on the way could read it
+            "http://10.0.0.1/open-sesame",
+            "ftp://127.0.0.1/open-sesame",
+            "https:///open-sesame",
+            "https://chat.example.com/open-sesame#there",
+            "chat.example.com/open-sesame",
+        ],
+    )
+    def test_is_refused_without_repeating_its_address(self, text: str) -> None:
+        with pytest.raises(ImproperlyConfigured, match=r"^ALARM_WEBHOOK_URL must be an https:// address") as refusal:
+            environment.alarm_webhook_url(text)
+        assert "open-sesame" not in str(refusal.value)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "https://chat.example.com/hook/x", "http://127.0.0.1:8080/x", "http://localhost/x", "http://[::1]:1/x"],
+    )
+    def test_is_accepted(self, text: str) -> None:
+        assert environment.alarm_webhook_url(text) == text
+
+    @pytest.mark.parametrize(
+        ("secret", "url", "why"),
+        [
+            (None, "https://chat.example.com", "ALARM_WEBHOOK_SECRET is not set"),
+            ("short", "https://chat.example.com", "has 5 characters; it needs at least 24"),
+            ("whsec_c2hvcnQ=", "https://chat.example.com", "has 5 characters; it needs at least 24"),
+            ("whsec_no base64!", "https://chat.example.com", "after whsec_ must come base64"),
+            (KEY, "", "is set, but no ALARM_WEBHOOK_URL"),
+        ],
+    )
+    def test_needs_a_secret_that_is_one(self, secret: str | None, url: str, why: str) -> None:
+        with pytest.raises(ImproperlyConfigured, match=r"^ALARM_WEBHOOK_SECRET") as refusal:
+            environment.alarm_webhook_secret(secret, url=url)
+        assert why in str(refusal.value)
+
+    def test_takes_secrets_as_text_or_as_base64(self) -> None:
+        assert environment.alarm_webhook_secret(None, url="") == b""
+        assert environment.alarm_webhook_secret(KEY, url="https://chat.example.com") == KEY.encode()
+        encoded = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+        assert environment.alarm_webhook_secret(encoded, url="https://chat.example.com") == bytes(range(24))
+
+
 class TestBooleans:
     @pytest.mark.parametrize("text", ["true", "Yes", "ON", "1", " true "])
     def test_are_true(self, text: str) -> None:

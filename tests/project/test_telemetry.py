@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from ivy import environment
-from tests.project.receiver import receiving
+from tests.project.telemetry_receiver import receiving
 from tests.project.test_environment import ROOT, SOUND, run
 
 SET_UP = "import django; django.setup(); import logging, os; from billing.about import about;"

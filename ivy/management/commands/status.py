@@ -127,5 +127,9 @@ def _mails(mails: notifications_backlog.Backlog) -> list[str]:
 
 
 def _alarms(standing: list[dict[str, Any]]) -> list[str]:
-    told = [f"  {alarm['key']}, since {alarm['since']:%Y-%m-%d %H:%M} UTC: {alarm['words']}" for alarm in standing]
-    return ["Alarms", *(told or ["  none stands"])]
+    lines = ["Alarms"]
+    for alarm in standing:
+        well = f"; well since {alarm['well_since']:%H:%M:%S} UTC, and watched" if alarm["well_since"] else ""
+        lines.append(f"  {alarm['key']}, since {alarm['since']:%Y-%m-%d %H:%M} UTC{well}:")
+        lines += [f"    {alarm[words]}" for words in ("wrong", "affects", "todo", "link") if alarm[words]]
+    return lines if standing else [*lines, "  none stands"]
