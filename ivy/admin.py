@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
-from ivy.models import Alarm, Pulse
+from ivy.models import Alarm, CacheFailure, Probe, Pulse
 
 # allauth's table of addresses stays empty: the address of a user is `User.email`. axes keeps attempts, not failures.
 admin.site.unregister([EmailAddress, AccessFailureLog])
@@ -48,6 +48,19 @@ class DeletableAdmin(LookOnlyAdmin):
 @admin.register(Pulse)
 class PulseAdmin(LookOnlyAdmin):
     list_display = ("name", "beaten_at", "host", "pid")
+
+
+@admin.register(Probe)
+class ProbeAdmin(DeletableAdmin):
+    """What processes have found. Deleting the rows of a machine that is gone for good ends its alarm."""
+
+    list_display = ("part", "is_well", "where", "kind", "words", "since", "last_good_at", "probed_at")
+    list_filter = ("part", "is_well", "role")
+
+
+@admin.register(CacheFailure)
+class CacheFailureAdmin(LookOnlyAdmin):
+    list_display = ("kind", "count", "first_at", "last_at", "words")
 
 
 @admin.register(Alarm)

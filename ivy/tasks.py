@@ -1,7 +1,7 @@
 """What django-q2 calls. Tasks carry no data and decide nothing; each may be lost, late or double."""
 
 from billing import cycle
-from ivy import alarms, pulses
+from ivy import alarms, probing, pulses
 from notifications import cycle as notifications_cycle
 
 
@@ -12,6 +12,7 @@ def billing_cycle(*, by: str = "schedule") -> None:
     A cycle that then takes an hour, finds another at work or fails is told by billing's own runs, and poking more often
     would not help it.
     """
+    probing.look_now()
     pulses.beat(pulses.BILLING_CYCLE_BY_TICK if by == "tick" else pulses.BILLING_CYCLE)
     if cycle.scheduled(by=by) is not None:
         notifications_pass()
@@ -22,6 +23,7 @@ def notifications_pass() -> None:
 
     Its own schedule calls it too, so that a billing run that takes long keeps nobody waiting for a mail.
     """
+    probing.look_now()
     pulses.beat(pulses.NOTIFICATIONS)
     try:
         notifications_cycle.scheduled()
