@@ -2,9 +2,10 @@
 
 from billing import checks as billing
 from billing.checks import Check
+from ivy import health
 from notifications import checks as notifications
 
 
 def everything() -> list[Check]:
     """Look at all of it. Writes nothing; quick whatever the history."""
-    return [*billing.checks(), *notifications.checks()]
+    return [*billing.checks(), *notifications.checks(), *health.checks()]
