@@ -77,7 +77,6 @@ class Prober(threading.Thread):
         self.role = role
         self._is_to_leave = threading.Event()
         self._database_was_away = False
-        self._told: str | None = None
 
     def run(self) -> None:
         """Look, rest, and look again."""
