@@ -94,7 +94,13 @@ class TestACacheThatFails:
         wait_until(works, seconds=10)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(
+    transaction=True,  # as `real_commits`, and with whom alarms are mailed to
+    available_apps=[
+        *("billing", "notifications", "ivy", "ivy.accounts"),
+        *("django.contrib.auth", "django.contrib.contenttypes"),
+    ],
+)
 @pytest.mark.parametrize("kind", FAILURES)
 class TestBillingAndTelling:
     @pytest.fixture

@@ -23,6 +23,7 @@ from ivy import cache, health, probing, pulses, watch
 from ivy.models import Probe, Role
 from ivy.models.pulse import Pulse
 from ivy.probes import Finding, clock, disk, mail_server
+from tests.billing.at_once import real_commits
 from tests.faults.mailserver import At, Fault, free_port
 from tests.faults.mailserver import mail_server as a_mail_server
 
@@ -76,7 +77,7 @@ class TestALook:
         assert row.since == row.probed_at
         assert (row.role, row.last_good_at) == ("tick", None)
 
-    @pytest.mark.django_db(transaction=True)
+    @real_commits
     def test_tries_cache_database_and_machine_and_forgets_the_gone(self) -> None:
         with subprocess.Popen(["true"]) as ended:
             gone = ProcessId(this_process().host, ended.pid, "1")
@@ -89,7 +90,7 @@ class TestALook:
         assert rows == {("cache", me), ("database", me), ("clock", 0), ("cache-server", 0)}
         assert Probe.objects.get(part="cache-server").facts["role"] == "master"
 
-    @pytest.mark.django_db(transaction=True)
+    @real_commits
     def test_looks_at_a_machine_once_a_minute(self) -> None:
         probing.look(Role.WORKER)
         before = Probe.objects.get(part="clock").probed_at
@@ -99,7 +100,7 @@ class TestALook:
         probing.look(Role.WEB)
         assert Probe.objects.get(part="clock").probed_at > before
 
-    @pytest.mark.django_db(transaction=True)
+    @real_commits
     def test_goes_on_in_a_thread_and_at_a_pass(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(probing, "LEAST_SECONDS_BETWEEN_LOOKS", 0)
         probing.start(Role.WORKER)
