@@ -21,7 +21,7 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from ivy.models import Alarm, AlarmMessage, Pulse
+from ivy.models import Alarm, AlarmMessage, CacheFailure, Probe, Pulse
 
 # allauth's table of addresses stays empty: the address of a user is `User.email`. axes keeps attempts, not failures.
 admin.site.unregister([EmailAddress, AccessFailureLog])
@@ -91,6 +91,19 @@ class AlarmMessageInline(TabularInline):
         if message.sent_at is not None:
             return None
         return localize(message.next_try_at) if message.next_try_at else "given up"
+
+
+@admin.register(Probe)
+class ProbeAdmin(DeletableAdmin):
+    """What processes have found. Deleting the rows of a machine that is gone for good ends its alarm."""
+
+    list_display = ("part", "is_well", "where", "kind", "words", "since", "last_good_at", "probed_at")
+    list_filter = ("part", "is_well", "role")
+
+
+@admin.register(CacheFailure)
+class CacheFailureAdmin(LookOnlyAdmin):
+    list_display = ("kind", "count", "first_at", "last_at", "words")
 
 
 @admin.register(Alarm)

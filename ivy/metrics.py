@@ -270,18 +270,12 @@ def _signs_of_life() -> list[Metric]:
 
 def _probes() -> list[Metric]:
     """What processes found when they tried the parts around them, and what the cache's wrapper has counted."""
-    ((has_probes, has_failures),) = _rows("SELECT to_regclass('ivy_probe'), to_regclass('ivy_cachefailure')")
-    metrics: list[Metric] = []
-    if has_probes:
-        well = _rows("SELECT part, role, bool_and(is_well) FROM ivy_probe GROUP BY part, role ORDER BY part, role")
-        words = "Whether the part is well, as every process of the role found."
-        metrics.append(_labelled("ivy_part_well", words, ["part", "role"], well))
-    if has_failures:
-        failures = CounterMetricFamily("ivy_cache_failures", "Failures of the cache, by kind.", labels=["kind"])
-        for kind, count in _rows("SELECT kind, sum(count) FROM ivy_cachefailure GROUP BY kind ORDER BY kind"):
-            failures.add_metric([kind], float(count))
-        metrics.append(failures)
-    return metrics
+    well = _rows("SELECT part, role, bool_and(is_well) FROM ivy_probe GROUP BY part, role ORDER BY part, role")
+    failures = CounterMetricFamily("ivy_cache_failures", "Failures of the cache, by kind.", labels=["kind"])
+    for kind, count in _rows("SELECT kind, sum(count) FROM ivy_cachefailure GROUP BY kind ORDER BY kind"):
+        failures.add_metric([kind], float(count))
+    words = "Whether the part is well, as every process of the role found."
+    return [_labelled("ivy_part_well", words, ["part", "role"], well), failures]
 
 
 def _alarms() -> list[Metric]:

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
+from redis.backoff import ConstantBackoff  # noqa: TID251 - how the one door is made
+from redis.retry import Retry  # noqa: TID251
 
 from ivy import environment, logs, unfold
 

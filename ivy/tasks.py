@@ -5,7 +5,7 @@ import logging
 from billing import cycle
 from billing.about import about
 from billing.models import BillingRun, RunState
-from ivy import alarms, pulses, telemetry
+from ivy import alarms, probing, pulses, telemetry
 from notifications import cycle as notifications_cycle
 
 logger = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ def billing_cycle(*, by: str = "schedule") -> None:
     A cycle that then takes an hour, finds another at work or fails is told by billing's own runs, and poking more often
     would not help it.
     """
+    probing.look_now()
     pulses.beat(pulses.BILLING_CYCLE_BY_TICK if by == "tick" else pulses.BILLING_CYCLE)
     with telemetry.span("billing cycle"):
         run = cycle.scheduled(by=by)
@@ -31,6 +32,7 @@ def notifications_pass() -> None:
 
     Its own schedule calls it too, so that a billing run that takes long keeps nobody waiting for a mail.
     """
+    probing.look_now()
     pulses.beat(pulses.NOTIFICATIONS)
     try:
         with telemetry.span("notification pass"):

@@ -61,6 +61,7 @@ class Ticker:
         if silent and monotonic() - self._poked_at >= SECONDS_BETWEEN_POKES:
             self._poke()
             self._poked_at = monotonic()
+        self._look_for_alarms()
 
     def _tell(self, silent: dict[str, datetime | None]) -> None:
         """Log what has changed since the last round, and nothing else."""
@@ -75,6 +76,15 @@ class Ticker:
         )
         fate = "is dead" if len(silent) == len(WATCHED) else "does not do everything"
         logger.error("The queue %s (nothing of %s): tick runs the billing cycle until it is back.", fate, news)
+
+    def _look_for_alarms(self) -> None:
+        """In every round: what the passes of the queue would tell is told although they hang."""
+        try:
+            alarms.look()
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("Alarms could not be looked at.")
 
     def _poke(self) -> None:
         try:

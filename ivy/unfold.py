@@ -113,6 +113,8 @@ MENU: list[dict[str, Any]] = [
         "collapsible": True,
         "items": [
             _list_of("Alarms", "ivy.alarm", "notification_important"),
+            _list_of("Probes", "ivy.probe", "troubleshoot"),
+            _list_of("Cache failures", "ivy.cachefailure", "memory_alert"),
             _list_of("Pulses", "ivy.pulse", "ecg_heart"),
             _list_of("Schedules", "django_q.schedule", "schedule"),
             _list_of("Queued tasks", "django_q.ormq", "pending"),
@@ -137,6 +139,7 @@ UNFOLD: dict[str, Any] = {
             {"title": "Second factor", "link": reverse_lazy("mfa_index")},
         ],
     },
+    "DASHBOARD_CALLBACK": "ivy.views.sum_up",
     "SIDEBAR": {"navigation": MENU},
     # Dark enough that white writing on 600 and 600 on white can be read (WCAG AA).
     "COLORS": {

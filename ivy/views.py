@@ -1,7 +1,18 @@
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+
+from ivy.charged import charged_lately
 
 
 def home(request: HttpRequest) -> HttpResponse:
     """Where everybody arrives: the way in for strangers, the way to the admin for staff."""
     return render(request, "home.html")
+
+
+def sum_up(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What the first page of the admin says above its list, to those who may see billing runs; Unfold calls it."""
+    if request.user.has_perm("billing.view_billingrun"):
+        context["charged"] = charged_lately()
+    return context

@@ -13,3 +13,9 @@ if settings.ENVIRONMENT_PROBLEMS:
     raise ImproperlyConfigured("\n".join(settings.ENVIRONMENT_PROBLEMS))
 
 application = get_wsgi_application()
+
+from ivy import probing  # noqa: E402 - models want the application first
+from ivy.models import Role  # noqa: E402
+
+# In every web process, also in those that are forked from this one.
+probing.start(Role.WEB)

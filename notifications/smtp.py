@@ -178,6 +178,18 @@ class MailServer:
             raise Broken(Phase.REPLY, _text(words), code)
         raise Refused(Phase.REPLY, _text(words), code)
 
+    def look_in(self) -> None:
+        """Connect, log in and do nothing. Raises Broken or Refused, as a mail would; may be repeated."""
+        deadline = _Deadline(self.settings.seconds)
+        if self._connection is None:
+            self._connect(deadline)
+        connection = self._connection
+        assert connection is not None
+        connection.deadline = deadline
+        with self._failures(lambda: Phase.LOGIN):
+            self._expect(connection.noop(), Phase.LOGIN)
+        self._used_at = time.monotonic()
+
     def hang_up(self) -> None:
         """Close the connection at once, without the final dot: what was offered is not delivered."""
         if self._connection is not None:

@@ -31,7 +31,7 @@ UPDATE ivy_alarm SET
 
 
 class Migration(migrations.Migration):
-    dependencies = [("ivy", "0003_alarms")]
+    dependencies = [("ivy", "0004_probes")]
 
     operations = [
         migrations.RenameField("alarm", "words", "wrong"),

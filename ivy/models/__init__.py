@@ -1,7 +1,8 @@
-"""Ivy's own nouns, one file each: signs of life, alarms and what staff are told of them."""
+"""Ivy's own nouns, one file each: signs of life, probes, alarms and what staff are told of them."""
 
 from ivy.models.alarm import Alarm
 from ivy.models.alarm_message import AlarmMessage, Channel, Event
+from ivy.models.probe import CacheFailure, Probe, Role
 from ivy.models.pulse import Pulse
 
-__all__ = ["Alarm", "AlarmMessage", "Channel", "Event", "Pulse"]
+__all__ = ["Alarm", "AlarmMessage", "CacheFailure", "Channel", "Event", "Probe", "Pulse", "Role"]

@@ -1,162 +1,345 @@
-"""Whether a process is alive, and whether it can serve: asked by load balancers, by plain HTTP, without a session."""
+"""What is told of what processes have found: which of them, since when, and who is silent."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+import time_machine
 from django.db import connection
+from django.db.models import F
 from django.db.models.functions import Now
-from django.test import Client
-from django.test.utils import CaptureQueriesContext
-from pytest_django import Settings
 
-from billing.models import BillingRun, RunState
-from ivy import pulses, readiness
-from ivy.models import Alarm, Pulse
-from ivy.readiness import Part
-from tests.factories import make_run
-from tests.project.test_pages import STRICT
+from billing.checks import Check
+from billing.processes import ProcessId, this_process
+from ivy import cache, health, probing, pulses, watch
+from ivy.models import Probe, Role
+from ivy.models.pulse import Pulse
+from ivy.probes import Finding, clock, disk, mail_server
+from tests.billing.at_once import real_commits
+from tests.faults.mailserver import At, Fault, free_port
+from tests.faults.mailserver import mail_server as a_mail_server
 
-MOST_QUERIES = 8  # BEGIN and COMMIT of the write among them
+WELL = Finding(True, "accepts writes")
+FULL = Finding(False, "OutOfMemoryError: no room", "out-of-memory")
+ELSEWHERE = ProcessId("worker-b pid:[1]", 4711, "8812")
 
-
-@pytest.fixture
-def all_well() -> None:
-    """A billing run has ended, a task came through the queue, tick beats."""
-    make_run()
-    pulses.beat(pulses.QUEUE_CANARY)
-    pulses.beat(pulses.TICK)
+pytestmark = pytest.mark.django_db
 
 
-def age(pulse: str, by: timedelta) -> None:
-    Pulse.objects.filter(name=pulse).update(beaten_at=Now() - by)
+def check(key: str) -> Check:
+    (found,) = [one for one in health.checks() if one.key == key]
+    return found
 
 
-def unwell() -> dict[str, Part]:
-    return {part.name: part for part in readiness.parts() if not part.ok}
+def looked(
+    part: str, finding: Finding = WELL, *, role: Role = Role.WORKER, ago: float = 0, since: float = 600
+) -> Probe:
+    """A look of a process on another machine, so many seconds ago; the part is as it is since `since` seconds."""
+    probing.note(part, finding, role=role, process=ELSEWHERE)
+    row = Probe.objects.filter(part=part, host=ELSEWHERE.host)
+    row.update(probed_at=Now() - timedelta(seconds=ago), since=Now() - timedelta(seconds=since))
+    return row.get()
 
 
-@contextmanager
-def read_only() -> Iterator[None]:
-    """The database refuses writes on every new connection, as a replica does."""
-    name = connection.ops.quote_name(connection.settings_dict["NAME"])
-    with connection.cursor() as cursor:
-        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        try:
-            yield
-        finally:
-            cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+def somebody_has_watched(*, for_seconds: float = 600) -> None:
+    probing.note("database", WELL, role=Role.TICK, process=this_process())
+    Probe.objects.filter(part="database", pid=os.getpid()).update(since=Now() - timedelta(seconds=for_seconds))
 
 
-class TestLive:
-    def test_touches_nothing(self, client: Client) -> None:
-        answer = client.get("/health/live")  # no mark: the database is out of reach here
-        assert (answer.status_code, answer.json()) == (200, {"alive": True})
-
-    def test_is_asked_only(self, client: Client) -> None:
-        assert client.head("/health/live").status_code == 200
-        assert client.post("/health/live").status_code == 405
-
-
-@pytest.mark.django_db
-@pytest.mark.usefixtures("all_well")
-class TestTheParts:
-    def test_are_all_well(self) -> None:
+class TestALook:
+    def test_is_noted_with_the_process_and_marks_changes_only(self) -> None:
         for _ in range(2):
-            assert [part.name for part in readiness.parts() if part.ok and part.sentence] == [
-                "database", "cache", "queue", "tick", "billing", "notifications", "mail server",
-            ]  # fmt: skip
-            assert unwell() == {}
+            probing.note("cache", WELL, role=Role.WEB, process=ELSEWHERE)
+        first = Probe.objects.get()
+        assert (first.role, first.pid, first.process_started) == ("web", 4711, "8812")
+        assert first.since < first.probed_at == first.last_good_at
+        for _ in range(2):
+            probing.note("cache", FULL, role=Role.WEB, process=ELSEWHERE)
+        bad = Probe.objects.get()
+        assert first.since < bad.since < bad.probed_at
+        assert bad.last_good_at == first.last_good_at
+        probing.note("cache", replace(FULL, kind="frozen"), role=Role.WEB, process=ELSEWHERE)
+        assert Probe.objects.get().since == bad.since, "another trouble, and no better"
+
+    def test_of_another_process_with_the_same_number_begins_anew(self) -> None:
+        probing.note("cache", FULL, role=Role.WEB, process=ELSEWHERE)
+        probing.note("cache", FULL, role=Role.WEB, process=ELSEWHERE)
+        probing.note("cache", FULL, role=Role.TICK, process=replace(ELSEWHERE, started="9999"))
+        row = Probe.objects.get()
+        assert row.since == row.probed_at
+        assert (row.role, row.last_good_at) == ("tick", None)
+
+    @real_commits
+    def test_tries_cache_database_and_machine_and_forgets_the_gone(self) -> None:
+        with subprocess.Popen(["true"]) as ended:
+            gone = ProcessId(this_process().host, ended.pid, "1")
+        probing.note("cache", WELL, role=Role.WEB, process=gone)
+        looked("cache", ago=3700)
+        assert probing.look(Role.WORKER)
+        assert probing.look(Role.WORKER)
+        rows = {(row.part, row.pid) for row in Probe.objects.all()} - {("disk", 0)}
+        me = os.getpid()
+        assert rows == {("cache", me), ("database", me), ("clock", 0), ("cache-server", 0)}
+        assert Probe.objects.get(part="cache-server").facts["role"] == "master"
+
+    @real_commits
+    def test_looks_at_a_machine_once_a_minute(self) -> None:
+        probing.look(Role.WORKER)
+        before = Probe.objects.get(part="clock").probed_at
+        probing.look(Role.WEB)
+        assert Probe.objects.get(part="clock").probed_at == before
+        Probe.objects.filter(part="clock").update(probed_at=Now() - timedelta(seconds=61))
+        probing.look(Role.WEB)
+        assert Probe.objects.get(part="clock").probed_at > before
+
+    @real_commits
+    def test_goes_on_in_a_thread_and_at_a_pass(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(probing, "LEAST_SECONDS_BETWEEN_LOOKS", 0)
+        probing.start(Role.WORKER)
+        probing.start(Role.WORKER)
+        try:
+            first = wait_for_look(after=None)
+            probing.look_now()
+            wait_for_look(after=first)
+        finally:
+            probing.stop()
+            probing.stop()
+        assert not Probe.objects.filter(pid=os.getpid()), "it has left"
+
+    def test_is_not_done_by_tests_and_commands_unasked(self) -> None:
+        assert probing._prober is None or not probing._prober.is_alive()
+
+
+def wait_for_look(*, after: Any) -> Any:
+    deadline = time.monotonic() + 20
+    while True:
+        found = Probe.objects.filter(part="cache", pid=os.getpid()).values_list("probed_at", flat=True).first()
+        if found is not None and (after is None or found > after):
+            return found
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class TestTheCacheAlarm:
+    def test_names_who_cannot_write_and_why(self) -> None:
+        looked("cache", FULL, since=30)
+        told = check("cache")
+        assert "out-of-memory" in told.wrong
+        assert "queue worker 4711 on worker-b" in told.wrong
+        assert "go on without it" in told.affects
+        assert told.since is not None
+        assert told in watch.everything()
 
     @pytest.mark.parametrize(
-        ("key", "part"),
+        "row",
         [
-            ("cache", "cache"),
-            ("cache-server", "cache"),
-            ("mail-server", "mail server"),
-            ("mails-not-taken", "mail server"),
-            ("worker-missing", "queue"),
-            ("billing-hangs", "billing"),
-            ("breaker", "notifications"),
-            ("source-quiet:pbx-north", "other"),
+            {"finding": WELL},
+            {"finding": FULL, "since": 1},  # not yet
+            {"finding": FULL, "ago": 150},  # silent: told as that
         ],
     )
-    def test_are_unwell_while_an_alarm_stands(self, key: str, part: str) -> None:
-        alarm = Alarm.objects.create(key=key, words="anna@example.com was refused by 10.0.0.7; 12 mails wait.")
-        alarm.refresh_from_db()
-        assert set(unwell()) == {part}
-        told = unwell()[part]
-        assert told.since == alarm.raised_at
-        assert not [secret for secret in ("anna", "10.0.0.7", "12", "pbx-north") if secret in told.sentence]
-        Alarm.objects.update(cleared_at=Now())
-        assert unwell() == {}
+    def test_is_not_raised_for_less(self, row: dict[str, Any]) -> None:
+        looked("cache", **row)
+        assert check("cache").is_well
+
+    def test_is_not_about_processes_that_have_ended(self) -> None:
+        with subprocess.Popen(["true"]) as ended:
+            gone = ProcessId(this_process().host, ended.pid, "1")
+        probing.note("cache", FULL, role=Role.WEB, process=gone)
+        Probe.objects.update(since=Now() - timedelta(seconds=30))
+        assert check("cache").is_well
+
+
+class TestTheCacheServer:
+    MASTER = {"run_id": "a", "role": "master", "evicted_keys": 0, "policy": "noeviction"}
 
     @pytest.mark.parametrize(
-        ("happens", "part"),
+        ("now", "kind"),
         [
-            (lambda: age(pulses.QUEUE_CANARY, timedelta(minutes=4)), "queue"),
-            (lambda: age(pulses.TICK, timedelta(minutes=3)), "tick"),
-            (lambda: Pulse.objects.filter(name=pulses.TICK).delete(), "tick"),
-            (lambda: BillingRun.objects.update(ended_at=Now() - timedelta(minutes=6)), "billing"),
-            (lambda: BillingRun.objects.update(state=RunState.FAILED), "billing"),
+            ({}, None),
+            ({"run_id": "b"}, "changed"),
+            ({"role": "slave"}, "replica"),
+            ({"evicted_keys": 5}, "evicts"),
+            ({"run_id": "b", "evicted_keys": 5}, "changed"),  # a new server counts from nothing
         ],
     )
-    def test_are_unwell_when_a_sign_of_life_is_missing(self, happens: Callable[[], object], part: str) -> None:
-        happens()
-        assert set(unwell()) == {part}
+    def test_is_odd_when_it_is_another_than_before(self, now: dict[str, Any], kind: str | None) -> None:
+        probing.note_cache_server(self.MASTER)
+        probing.note_cache_server(self.MASTER | now)
+        row = Probe.objects.get()
+        assert (row.kind or None) == kind
+        assert check("cache-server").is_well == (kind is None)
 
-    def test_take_a_run_that_is_under_way_for_a_sign_of_life(self) -> None:
-        BillingRun.objects.update(state=RunState.RUNNING, ended_at=None)
-        assert unwell() == {}
-
-    def test_ask_the_database_a_few_things_however_much_is_wrong(self) -> None:
-        Alarm.objects.bulk_create(
-            Alarm(key=f"source-quiet:pbx-{number}", words="Nothing comes.") for number in range(30)
-        )
-        with CaptureQueriesContext(connection) as queries:
-            readiness.parts()
-        assert len(queries) <= MOST_QUERIES
+    def test_stays_told_for_half_an_hour_after_it_became_well(self) -> None:
+        probing.note_cache_server(self.MASTER)
+        probing.note_cache_server(self.MASTER | {"run_id": "b"})
+        probing.note_cache_server(self.MASTER | {"run_id": "b"})
+        assert not check("cache-server").is_well
+        Probe.objects.update(since=F("since") - timedelta(minutes=31))
+        probing.note_cache_server(self.MASTER | {"run_id": "b"})
+        assert check("cache-server").is_well
 
 
-@pytest.mark.django_db(transaction=True, available_apps=["billing", "ivy"])
-@pytest.mark.usefixtures("all_well")
-class TestReady:
-    def test_tells_of_every_part_and_stays_ready_while_one_is_unwell(self, client: Client) -> None:
-        assert client.get("/health/ready").json()["state"] == "ready"
-        Alarm.objects.create(key="cache", words="Redis is away.")
-        answer = client.get("/health/ready")
-        assert answer.status_code == 200
-        told = answer.json()
-        assert (told["ready"], told["state"]) == (True, "degraded")
-        assert [part["part"] for part in told["parts"] if not part["ok"]] == ["cache"]
-        assert {tuple(part) for part in told["parts"]} == {("part", "ok", "since", "sentence")}
+class TestSilence:
+    def test_of_a_process_is_told_after_two_minutes(self) -> None:
+        somebody_has_watched()
+        looked("database", ago=100)
+        assert check("process-silent").is_well
+        looked("database", ago=130)
+        assert "queue worker 4711 on worker-b" in check("process-silent").wrong
 
-    def test_needs_no_session_and_is_kept_by_nobody(self, client: Client) -> None:
-        for path in ("/health/live", "/health/ready"):
-            answer = client.get(path)
-            assert not answer.cookies
-            assert "no-store" in answer["Cache-Control"]
-            assert dict(one.strip().split(" ", 1) for one in answer["Content-Security-Policy"].split(";")) == STRICT
+    def test_is_not_told_by_who_has_only_just_begun_to_watch(self) -> None:
+        looked("database", ago=1000)
+        Pulse.objects.create(name=probing.role_pulse(Role.WEB), beaten_at=Now() - timedelta(hours=8), host="h", pid=1)
+        assert check("process-silent").is_well
+        somebody_has_watched(for_seconds=60)
+        assert check("process-silent").is_well
+        assert check("worker-missing").is_well
 
-    def test_is_asked_by_plain_http(self, client: Client, settings: Settings) -> None:
-        settings.SECURE_SSL_REDIRECT = True
-        assert client.get("/").status_code == 301
-        for path in ("/health/live", "/health/ready"):
-            assert client.get(path).status_code == 200
+    def test_of_a_machine_is_forgotten_after_an_hour_or_when_staff_delete_it(self) -> None:
+        somebody_has_watched()
+        looked("database", ago=3700)
+        assert check("process-silent").is_well
+        looked("database", ago=3500).delete()
+        assert check("process-silent").is_well
 
-    def test_is_asked_by_a_name_of_this_site_only(self, client: Client, settings: Settings) -> None:
-        settings.ALLOWED_HOSTS = ["billing.example.com"]
-        assert client.get("/health/ready", headers={"host": "10.0.0.7"}).status_code == 400
-        assert client.get("/health/ready", headers={"host": "billing.example.com"}).status_code == 200
+    @pytest.mark.parametrize("role", health.ROLES)
+    def test_of_all_processes_of_a_sort_is_told_where_there_ever_was_one(self, role: Role) -> None:
+        somebody_has_watched()
+        assert check("worker-missing").is_well
+        pulses.beat(probing.role_pulse(role))
+        assert check("worker-missing").is_well
+        Pulse.objects.update(beaten_at=Now() - timedelta(seconds=130))
+        assert role.label in check("worker-missing").wrong
 
-    def test_is_not_ready_when_the_database_takes_no_writes(self, client: Client) -> None:
-        with read_only():
-            answer = client.get("/health/ready")
-        assert answer.status_code == 503
-        assert answer.json() == {
-            "ready": False,
-            "state": "not ready",
-            "parts": [{"part": "database", "ok": False, "since": None, "sentence": "The database does not answer."}],
-        }
-        assert client.get("/health/ready").status_code == 200
+
+class TestTheMailServer:
+    LOGIN = ("ivy", "the right password")
+
+    @pytest.fixture(autouse=True)
+    def _settings(self, settings: Any) -> None:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
+        settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = self.LOGIN
+
+    def test_is_logged_in_to_and_gets_no_mail(self, settings: Any) -> None:
+        with a_mail_server(port=settings.EMAIL_PORT, login=self.LOGIN) as mails:
+            for _ in range(2):
+                found = mail_server.look()
+                assert found is not None
+                assert found.is_well, found
+            assert mails.accepted == []
+
+    def test_with_another_password_is_told_after_two_looks(self, settings: Any) -> None:
+        settings.EMAIL_HOST_PASSWORD = "another"
+        with a_mail_server(port=settings.EMAIL_PORT, login=self.LOGIN):
+            found = mail_server.look()
+        assert found is not None
+        assert (found.is_well, found.kind) == (False, "login")
+        assert "another" not in found.words
+        looked("mail-server", found, since=1)
+        assert check("mail-server").is_well
+        looked("mail-server", found, since=20)
+        assert "does not let Ivy in (login)" in check("mail-server").wrong
+
+    def test_that_hangs_is_left_in_time(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mail_server, "SECONDS", 0.3)
+        with a_mail_server(port=settings.EMAIL_PORT) as mails:
+            mails.fail(At.GREETING, Fault.HANG)
+            began = time.monotonic()
+            found = mail_server.look()
+            assert time.monotonic() - began < 3
+            mails.heal()
+        assert found is not None
+        assert (found.is_well, found.kind) == (False, "greeting")
+
+    def test_that_is_away_is_told(self) -> None:
+        found = mail_server.look()
+        assert found is not None
+        assert (found.is_well, found.kind) == (False, "connect")
+
+    def test_of_another_backend_is_not_looked_at(self, settings: Any) -> None:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+        assert mail_server.look() is None
+
+
+class TestTheMachine:
+    @pytest.mark.parametrize(("off", "words"), [(10, "ahead of"), (-10, "behind")])
+    def test_with_a_wrong_clock_is_told(self, off: int, words: str) -> None:
+        assert clock.look().is_well
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            (now,) = cursor.fetchone()
+        with time_machine.travel(now + timedelta(seconds=off), tick=True):
+            found = clock.look()
+        assert not found.is_well
+        assert words in found.words
+        looked("clock", found, role=Role.MACHINE)
+        assert words in check("clock").wrong
+
+    def test_with_a_full_disk_is_told(self, small_disk: Path) -> None:
+        roomy = disk.look([small_disk], least_bytes=1000)
+        assert roomy is not None
+        assert roomy.is_well
+        (small_disk / "backup").write_bytes(b"x" * 950_000)
+        found = disk.look([Path("/"), small_disk], least_bytes=1000)
+        assert found is not None
+        assert (found.is_well, found.kind) == (False, "full")
+        looked("disk", found, role=Role.MACHINE)
+        assert str(small_disk) in check("disk").wrong
+
+    def test_without_a_data_folder_has_no_disk_to_look_at(self, settings: Any, tmp_path: Path) -> None:
+        settings.BASE_DIR = tmp_path
+        assert disk.look(disk.folders()) is None
+        (tmp_path / "var").mkdir()
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "var" / disk.ELSEWHERE).write_text(f"{tmp_path / 'elsewhere'}\n")
+        assert disk.folders() == [tmp_path / "var", tmp_path / "elsewhere"]
+
+    @pytest.fixture
+    def small_disk(self) -> Iterator[Path]:
+        folder = Path(tempfile.mkdtemp(prefix="ivy-disk-"))
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False, capture_output=True
+        ).returncode
+        try:
+            if mounted:
+                pytest.skip("only root can mount a small disk")
+            yield folder
+        finally:
+            if not mounted:
+                subprocess.run(["umount", str(folder)], check=True)
+            shutil.rmtree(folder)
+
+
+class TestStatus:
+    def test_lists_the_parts(self) -> None:
+        assert [part.part for part in health.parts()] == ["database", "cache", "queue", "billing"]
+        looked("cache")
+        looked("database")
+        looked("disk", Finding(False, "0.1 GB free", "full"), role=Role.MACHINE)
+        parts = {part.part: part for part in health.parts()}
+        assert parts["cache"].ok
+        assert not parts["disk"].ok
+        assert parts["processes"].detail.startswith("0 × web process, 1 × queue worker")
+
+    def test_knows_when_another_process_cannot_write(self) -> None:
+        looked("cache", FULL)
+        (found,) = [part for part in health.parts() if part.part == "cache"]
+        assert not found.ok
+        assert "queue worker 4711 on worker-b" in found.detail
+        cache._forget()
+
+    def test_is_told_when_nobody_looks_at_a_machine_any_more(self) -> None:
+        looked("clock", ago=400, role=Role.MACHINE)
+        (found,) = [part for part in health.parts() if part.part == "clock"]
+        assert not found.ok
+        assert "nobody has looked" in found.detail

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from billing.models import HaltCause, Process, QuarantineReason, RunState
 from ivy import metrics, pulses
-from ivy.models import Alarm
+from ivy.models import Alarm, CacheFailure, Probe, Role
 from notifications.models import BreakerTrip, State
 from tests.factories import (
     PASSWORD,
@@ -135,12 +135,10 @@ class TestTheFigures:
             assert 0 <= age < 60
 
     def test_of_probes_and_of_the_cache_s_failures(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("CREATE TEMP TABLE ivy_probe (part text, role text, is_well boolean)")
-            cursor.execute("CREATE TEMP TABLE ivy_cachefailure (kind text, count bigint)")
-            cursor.execute("INSERT INTO ivy_probe VALUES ('cache', 'web', true), ('cache', 'worker', true)")
-            cursor.execute("INSERT INTO ivy_probe VALUES ('cache', 'worker', false)")
-            cursor.execute("INSERT INTO ivy_cachefailure VALUES ('frozen', 3), ('read-only', 1)")
+        for role, pid, is_well in ((Role.WEB, 1, True), (Role.WORKER, 2, True), (Role.WORKER, 3, False)):
+            Probe.objects.create(part="cache", role=role, host="web-a", pid=pid, is_well=is_well)
+        CacheFailure.objects.create(kind="frozen", count=3)
+        CacheFailure.objects.create(kind="read-only", count=1)
         assert value("ivy_part_well", part="cache", role="web") == 1
         assert value("ivy_part_well", part="cache", role="worker") == 0
         assert value("ivy_cache_failures", kind="frozen") == 3

@@ -18,8 +18,10 @@ from django.db.models.functions import Now
 from django_q.models import Schedule
 
 from billing.models import BillingRun
-from ivy import pulses, tasks, ticking
-from ivy.models import Pulse
+from billing.processes import ProcessId
+from ivy import alarms, probing, pulses, tasks, ticking
+from ivy.models import Probe, Pulse, Role
+from ivy.probes import Finding
 from ivy.ticking import Ticker
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +141,17 @@ class TestARound:
         ticker.round()
         ticker.round()
         assert BillingRun.objects.count() == 1
+
+    def test_looks_for_alarms_though_the_queue_lives(self) -> None:
+        queue_lives()
+        probing.note(
+            "disk", Finding(False, "0.1 GB free", "full"), role=Role.MACHINE, process=ProcessId("worker-b", 0, "")
+        )
+        Ticker(patient=False).round()
+        assert "disk" in {alarm["key"] for alarm in alarms.standing()}
+        Probe.objects.update(is_well=True)
+        Ticker(patient=False).round()
+        assert "disk" not in {alarm["key"] for alarm in alarms.standing()}
 
     def test_is_patient_with_a_queue_that_is_only_starting(self, caplog: pytest.LogCaptureFixture) -> None:
         queue_is_dead(since=timedelta(hours=8))

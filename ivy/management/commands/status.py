@@ -23,7 +23,7 @@ class Command(IvyCommand):
         runs = list(BillingRun.objects.select_related("partner").order_by("-started_at")[:LAST_RUNS])
         waiting = backlog.backlog(at=now)
         quarantine = backlog.quarantine()
-        probes = health.probes()
+        parts = health.parts()
         mails = notifications_backlog.backlog()
         standing = alarms.standing()
         result = {
@@ -48,12 +48,12 @@ class Command(IvyCommand):
             "quarantine": {reason: {"calls": calls, "oldest": since} for reason, (calls, since) in quarantine.items()},
             "notifications": {**mails.counts, "oldest_owed_at": mails.oldest_owed_at, "tripped": mails.tripped},
             "health": [
-                {"part": probe.part, "ok": probe.ok, "last_good_at": probe.last_good_at, "detail": probe.detail}
-                for probe in probes
+                {"part": part.part, "ok": part.ok, "last_good_at": part.last_good_at, "detail": part.detail}
+                for part in parts
             ],
             "alarms": standing,
         }
-        lines = [*_in_words(halts, runs, waiting, quarantine, probes), *_mails(mails), *_alarms(standing)]
+        lines = [*_in_words(halts, runs, waiting, quarantine, parts), *_mails(mails), *_alarms(standing)]
         self.answer(options, result, "\n".join(lines))
 
 
@@ -80,7 +80,7 @@ def _in_words(
     runs: list[BillingRun],
     waiting: backlog.Backlog,
     quarantine: dict[str, tuple[int, datetime]],
-    probes: list[health.Probe],
+    parts: list[health.Part],
 ) -> list[str]:
     lines = ["Processes"]
     for process in Process:
@@ -115,7 +115,7 @@ def _in_words(
         for reason, (calls, oldest) in quarantine.items()
     ] or ["  empty"]
     lines.append("Health")
-    lines += [f"  {probe.part}: {'well' if probe.ok else 'NOT WELL'}: {probe.detail}" for probe in probes]
+    lines += [f"  {part.part}: {'well' if part.ok else 'NOT WELL'}: {part.detail}" for part in parts]
     return lines
 
 

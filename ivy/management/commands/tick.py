@@ -5,6 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from ivy import probing
+from ivy.models import Role
 from ivy.ticking import Ticker
 
 
@@ -36,6 +38,8 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(signal.SIGINT, _stop)
         ticker = Ticker(patient=not options["once"])
+        if not options["once"]:
+            probing.start(Role.TICK)
         try:
             ticker.round()
             while not options["once"]:
