@@ -25,6 +25,7 @@ def notifications_pass() -> None:
     pulses.beat(pulses.NOTIFICATIONS)
     try:
         notifications_cycle.scheduled()
+        pulses.beat(pulses.NOTIFICATIONS_DONE)
     finally:
         alarms.look()
 
