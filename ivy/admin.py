@@ -16,7 +16,10 @@ from django.http import HttpRequest
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
+from ivy import incident_admin
 from ivy.models import Alarm, Pulse
+
+__all__ = ["incident_admin"]
 
 # allauth's table of addresses stays empty: the address of a user is `User.email`. axes keeps attempts, not failures.
 admin.site.unregister([EmailAddress, AccessFailureLog])
