@@ -13,9 +13,7 @@ from django.db.models import F, Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
-from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
-from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -72,9 +70,10 @@ class UpdateForm(IncidentForm):
         help_text="Those to whom the incident is shown read this update, too.",
     )
     post_mortem = forms.CharField(
+        label="What happened",
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 8}),
-        help_text="What happened, why, and what keeps it from happening again. For staff.",
+        help_text="And why, and what keeps it from happening again. For staff.",
     )
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -137,9 +136,10 @@ class IncidentAdmin(OffersIncidents, StaffAdmin):
     list_filter = (("state", ChoicesDropdownFilter), ("shown_to", ChoicesDropdownFilter))
     search_fields = ("title",)
     ordering = (F("resolved_at").desc(nulls_first=True), "-began_at")
-    readonly_fields = ("show_state", "parts", "opened", "resolved_at", "time_line", "written", "kept_post_mortem")
-    add_fieldsets: ClassVar = ((None, {"fields": ("title", "affects", ("shown_to", "began_at"), "text")}),)
+    readonly_fields = ("stands", "parts", "opened", "resolved_at", "written", "kept_post_mortem")
+    add_fieldsets: ClassVar = ((None, {"fields": ("title", "affects", "shown_to", "began_at", "text")}),)
     change_form_outer_before_template = "admin/incident_offers_on_add.html"
+    change_form_outer_after_template = "admin/incident_time_line.html"
     warn_unsaved_form = True
 
     show_state = label("state", {str(state): colour for state, colour in COLOURS.items()})
@@ -150,18 +150,17 @@ class IncidentAdmin(OffersIncidents, StaffAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Incident | None = None) -> Any:
         if obj is None:
             return self.add_fieldsets
-        told: list[Any] = [("show_state", "parts"), ("opened", "resolved_at")]
+        told: list[Any] = [("stands", "parts"), ("opened", "resolved_at")]
         fieldsets: list[Any] = [(None, {"fields": told})]
         may_change = self.has_change_permission(request, obj)
         is_resolved = obj.state == IncidentState.RESOLVED
-        if may_change:
-            title = "Reopen it" if is_resolved else "What is new"
-            fields = [("state", "shown_to"), "affects", "text", ("is_shown", "seen")]
-            fieldsets.append((title, {"fields": fields}))
         if is_resolved:
             name = "post_mortem" if may_change else "kept_post_mortem"
             fieldsets.append(("Post-mortem", {"fields": (name, "written") if obj.post_mortem_at else (name,)}))
-        fieldsets.append(("Time line", {"fields": ("time_line",)}))
+        if may_change:
+            title = "Reopen it" if is_resolved else "What is new"
+            fields = [("state", "shown_to"), "affects", "text", "is_shown", "seen"]
+            fieldsets.append((title, {"fields": fields}))
         return fieldsets
 
     def get_form(self, request: HttpRequest, obj: Incident | None = None, change: bool = False, **kwargs: Any) -> Any:
@@ -191,6 +190,12 @@ class IncidentAdmin(OffersIncidents, StaffAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Save through the verbs; what they refuse is shown in the form, with what was typed."""
+        incident = Incident.objects.filter(pk=object_id).first() if object_id and object_id.isdecimal() else None
+        extra_context = {
+            **(extra_context or {}),
+            "show_save_and_add_another": False,
+            "time_line": incidents.timeline(incident) if incident else [],
+        }
         try:
             with transaction.atomic():
                 return super().changeform_view(request, object_id, form_url, extra_context)
@@ -233,6 +238,10 @@ class IncidentAdmin(OffersIncidents, StaffAdmin):
                 seen=sent["seen"],
             )
 
+    @admin.display(description="state")
+    def stands(self, incident: Incident) -> str:
+        return IncidentState(incident.state).label
+
     @admin.display(description="affects")
     def parts(self, incident: Incident) -> str:
         return ", ".join(Part(part).label for part in incident.affects)
@@ -249,29 +258,6 @@ class IncidentAdmin(OffersIncidents, StaffAdmin):
     @admin.display(description="written")
     def written(self, incident: Incident) -> str:
         return f"{incident.post_mortem_at:%Y-%m-%d %H:%M:%S} by {incident.post_mortem_by}"
-
-    @admin.display(description="")
-    def time_line(self, incident: Incident) -> SafeString:
-        """Everything that happened, the first on top; what partners read is marked."""
-        rows = [
-            (
-                moment.kind,
-                f"{moment.at:%Y-%m-%d}",
-                f"{moment.at:%H:%M:%S}",
-                moment.kind.replace("-", " "),
-                moment.words,
-                moment.by,
-                " · shown" if moment.is_shown and incident.shown_to != Audience.STAFF else "",
-            )
-            for moment in incidents.timeline(incident)
-        ]
-        lines = format_html_join(
-            "",
-            '<li class="moment-{}"><time>{} <b>{}</b></time><span class="kind">{}</span>'
-            '<p>{} <span class="by">{}{}</span></p></li>',
-            rows,
-        )
-        return format_html('<ol class="time-line">{}</ol>', lines)
 
 
 def _time(text: str) -> Any:
