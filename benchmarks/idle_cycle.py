@@ -1,4 +1,4 @@
-"""A cycle with nothing due, and one with a hundred calls due, on a large history: cost follows the work due.
+"""A cycle with nothing due, one with a hundred calls due, and a look for alarms, on a large history.
 
 python -m benchmarks.idle_cycle [--calls 3000000] [--customers 1000000]
 """
@@ -14,6 +14,7 @@ import statistics, time
 from django.db import connection
 from django.utils import timezone
 from benchmarks import worlds
+from billing import checks
 from billing.cycle import run_cycle
 def cycle():
     began = time.perf_counter()
@@ -23,6 +24,12 @@ def cycle():
 cycle()
 idle = [cycle()[0] for _ in range(10)]
 print(f"nothing due: median {statistics.median(idle):.0f} ms of 10, worst {max(idle):.0f} ms")
+def look():
+    began = time.perf_counter()
+    checks.checks()
+    return (time.perf_counter() - began) * 1000
+looks = [look() for _ in range(10)]
+print(f"looking for alarms: median {statistics.median(looks):.0f} ms of 10, worst {max(looks):.0f} ms")
 worlds.add_calls(100, analyze=False)
 taken, run = cycle()
 print(f"100 calls due, the deck to be flattened: {taken:.0f} ms; {run.calls_billed} charged")

@@ -161,6 +161,7 @@ def count(run: BillingRun, tally: Tally) -> None:
                 calls_billed = calls_billed + %s, calls_free = calls_free + %s,
                 calls_quarantined = calls_quarantined + %s,
                 item_charges = item_charges + %s, one_off_charges = one_off_charges + %s,
+                last_chunk_at = statement_timestamp(),
                 amount = amount || (
                     SELECT coalesce(jsonb_object_agg(key, sum::text), '{}')
                     FROM jsonb_each_text(%s::jsonb),

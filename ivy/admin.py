@@ -21,7 +21,10 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
+from ivy import incident_admin
 from ivy.models import Alarm, AlarmMessage, CacheFailure, Probe, Pulse
+
+__all__ = ["incident_admin"]
 
 # allauth's table of addresses stays empty: the address of a user is `User.email`. axes keeps attempts, not failures.
 admin.site.unregister([EmailAddress, AccessFailureLog])

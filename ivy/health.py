@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from billing.checks import Check
+from billing.checking import Check
 from billing.models import BillingRun, RunState
 from billing.processes import ProcessId
 from ivy import cache, probing, pulses

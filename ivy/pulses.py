@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from ivy.models import Pulse
 
 # What beats. The cycle has a pulse per poker: with one for both, tick's own pokes would hide that the queue is dead.
+# Notifications have one for the poke and one for a pass that came to its end.
 BILLING_CYCLE = "billing-cycle"
 BILLING_CYCLE_BY_TICK = "billing-cycle-by-tick"
 QUEUE_CANARY = "queue-canary"

@@ -98,6 +98,13 @@ MENU: list[dict[str, Any]] = [
         ],
     },
     {
+        "title": "Trouble",
+        "items": [
+            _list_of("Incidents", "ivy.incident", "crisis_alert"),
+            {"title": "Runbook", "icon": "menu_book", "link": reverse_lazy("admin:runbook")},
+        ],
+    },
+    {
         "title": "People",
         "collapsible": True,
         "items": [

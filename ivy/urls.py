@@ -8,9 +8,12 @@ from ivy import doors, views
 # One log-in for everybody: the admin's own would know neither second factors nor our pages.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
+# Ours first: the admin's own end in one that takes everything.
+staff_pages = [path("runbook/", admin.site.admin_view(views.runbook), name="runbook"), *admin.site.urls[0]]
+
 urlpatterns = [
     path("", views.home, name="home"),
-    path("admin/", admin.site.urls),
+    path("admin/", (staff_pages, "admin", admin.site.name)),
     path("accounts/", include("ivy.accounts.urls")),
     path("health/live", doors.live, name="live"),
     path("health/ready", doors.ReadyView.as_view(), name="ready"),

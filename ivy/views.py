@@ -1,8 +1,10 @@
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from ivy import runbook as book
 from ivy.charged import charged_lately
 
 
@@ -16,3 +18,9 @@ def sum_up(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if request.user.has_perm("billing.view_billingrun"):
         context["charged"] = charged_lately()
     return context
+
+
+def runbook(request: HttpRequest) -> HttpResponse:
+    """What each alarm means and what to do, for staff: docs/runbook.md, with an anchor for every alarm."""
+    context = {**admin.site.each_context(request), "title": "Runbook", "page": book.read()}
+    return render(request, "admin/runbook.html", context)

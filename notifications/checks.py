@@ -7,7 +7,7 @@ from django.db.models import Min
 from django.db.models.functions import Now
 
 from billing import halting
-from billing.checks import Check, looked_at
+from billing.checking import Check, looked_at
 from billing.models import Process
 from notifications import breaker, instance
 from notifications.models import DeliveryAttempt, NotificationLog, Outcome, State

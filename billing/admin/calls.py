@@ -35,13 +35,24 @@ from billing.models import (
 class SourceAdmin(BillingAdmin):
     """The name is part of every call's key: it stays."""
 
-    list_display = ("name", "format", "timezone", "region", "expected_gap")
+    list_display = ("name", "format", "timezone", "region", "expected_gap", "is_retired")
     list_filter = (("format", ChoicesDropdownFilter),)
     search_fields = ("name__startswith",)
     fixed_fields = ("name",)
     readonly_fields = ("look_at", "created_at")
     fieldsets: ClassVar = (
-        (None, {"fields": (("name", "look_at"), "format", ("timezone", "region"), "expected_gap", "created_at")}),
+        (
+            None,
+            {
+                "fields": (
+                    ("name", "look_at"),
+                    "format",
+                    ("timezone", "region"),
+                    ("expected_gap", "is_retired"),
+                    "created_at",
+                )
+            },
+        ),
     )
     add_fieldsets: ClassVar = ((None, {"fields": ("name", "format", ("timezone", "region"), "expected_gap")}),)
 

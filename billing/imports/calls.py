@@ -233,8 +233,10 @@ def _store(chunk: _Chunk, *, delivery: Delivery, cursor: CursorWrapper) -> CallI
             call_count=result.accepted,
             closed_at=None if result.accepted else Now(),
         )
+        cursor.execute(_COUNT_BY_HOUR, names)
     Delivery.objects.filter(pk=delivery.pk).update(
-        **{f"{fate}_count": F(f"{fate}_count") + count for fate, count in result.as_json().items()}
+        last_stored_at=Now(),
+        **{f"{fate}_count": F(f"{fate}_count") + count for fate, count in result.as_json().items()},
     )
     return result
 
@@ -458,6 +460,13 @@ SELECT %(source)s, %(batch)s, i.line_number, i.call_id, i.content_hash, f.custom
     i.is_answered, i.is_internal, date_trunc('month', i.started_at AT TIME ZONE 'UTC')::date
 FROM call_intake i JOIN call_fate f USING (leg)
 ORDER BY leg
+"""
+
+_COUNT_BY_HOUR = """
+INSERT INTO billing_callsbyhour (source_id, batch_id, hour, call_count)
+SELECT %(source)s, %(batch)s, to_timestamp(floor(i.started / 3600) * 3600), count(*)
+FROM call_intake i JOIN call_fate f USING (leg)
+GROUP BY 3
 """
 
 _QUARANTINE = """

@@ -1,7 +1,7 @@
 """The nouns, one file each, in the order in which money meets them."""
 
 from billing.models.alert import AlertKind, AlertRecipient, AlertTerms, BalanceAlert, Episode, PartnerAlert
-from billing.models.arrival import ArrivalBatch, BatchKind, BatchProgress, Delivery, UnparsableLine
+from billing.models.arrival import ArrivalBatch, BatchKind, BatchProgress, CallsByHour, Delivery, UnparsableLine
 from billing.models.call import (
     CallRecord,
     Direction,
@@ -38,6 +38,7 @@ __all__ = [
     "BillingWorker",
     "CallIdentity",
     "CallRecord",
+    "CallsByHour",
     "ChunkState",
     "Customer",
     "CustomerBalance",

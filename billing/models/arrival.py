@@ -10,6 +10,7 @@ class Delivery(models.Model):
     file_name = models.TextField()
     started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True, help_text="Empty: still being read, or its import was killed.")
+    last_stored_at = models.DateTimeField(null=True, help_text="When a part of it was taken in last.")
     read_count = models.BigIntegerField(default=0)
     accepted_count = models.BigIntegerField(default=0)
     duplicate_count = models.BigIntegerField(default=0)
@@ -77,6 +78,28 @@ class BatchProgress(models.Model):
 
     def __str__(self) -> str:
         return f"{self.outcome_count} of batch {self.batch_id}"
+
+
+class CallsByHour(models.Model):
+    """How many call records of a batch began within one hour, and when they came: what a quiet source is told by.
+
+    Rows are only added. Counting the records themselves would need an index on the table that every import fills.
+    """
+
+    source = models.ForeignKey("billing.Source", models.PROTECT, db_constraint=False, db_index=False, related_name="+")
+    batch = models.ForeignKey(
+        ArrivalBatch, models.PROTECT, db_constraint=False, db_index=False, related_name="calls_by_hour"
+    )
+    hour = models.DateTimeField(help_text="Beginning of the hour (UTC) in which the calls started.")
+    arrived_at = models.DateTimeField(db_default=Now())
+    call_count = models.PositiveIntegerField()
+
+    class Meta:
+        verbose_name_plural = "calls by hour"
+        indexes = [models.Index(F("source"), F("hour"), name="calls_of_a_source_by_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.call_count} calls of {self.hour:%Y-%m-%d %H}:00"
 
 
 class UnparsableLine(models.Model):

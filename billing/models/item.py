@@ -45,6 +45,7 @@ class BillingItem(models.Model):
     ends_on = models.DateField(null=True, blank=True, help_text="The first day that is not charged any more.")
     charged_through = models.DateField(null=True, editable=False, help_text="End of the last period charged.")
     next_due_on = models.DateField(null=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ["reference"]

@@ -28,6 +28,7 @@ class BillingRun(models.Model):
     max_periods = models.PositiveIntegerField(null=True)
     charges_long_overdue = models.BooleanField(default=False, help_text="Charges items over 13 months behind, too.")
     planned_at = models.DateTimeField(null=True)
+    last_chunk_at = models.DateTimeField(null=True, help_text="When a chunk of it was done last.")
     calls_billed = models.BigIntegerField(default=0)
     calls_free = models.BigIntegerField(default=0)
     calls_quarantined = models.BigIntegerField(default=0)

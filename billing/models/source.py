@@ -30,6 +30,9 @@ class Source(models.Model):
     expected_gap = models.DurationField(
         default=timedelta(hours=24), help_text="Longest ordinary silence between two deliveries."
     )
+    is_retired = models.BooleanField(
+        "retired", default=False, db_default=False, help_text="Delivers no more, on purpose: no alarm when it is quiet."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from billing.checks import CHECK_FAILED, Check
+from billing.checking import CHECK_FAILED, Check
 from ivy import pulses, watch
 from ivy.alarms import mail, outbox, webhook
 from ivy.alarms.own_connection import Lock, one_at_a_time, own_connection

@@ -9,6 +9,7 @@ from billing import halting
 from billing.halting import Halted
 from billing.management.base import IvyCommand
 from billing.models import Process
+from ivy.incidents import Offer, offers
 
 PROCESSES = {"billing": halting.BILLING, **{str(process.value): (process,) for process in Process}}
 
@@ -43,7 +44,18 @@ class SwitchCommand(IvyCommand):
                 for change in changes
             ]
         }
-        self.answer(options, result, "\n".join(_in_words(self.verb, change) for change in changes))
+        sentences = [_in_words(self.verb, change) for change in changes]
+        if self.verb == "halt" and (offered := offers()):
+            sentences.append("To tell of it:")
+            sentences += [f"  {_as_command(offer)}" for offer in offered]
+        self.answer(options, result, "\n".join(sentences))
+
+
+def _as_command(offer: Offer) -> str:
+    return (
+        f'manage.py incident open "{offer.title}" --affects {" ".join(offer.affects)}'
+        f' --shown-to partners --since {offer.began_at:%Y-%m-%dT%H:%M:%SZ} --text "…"'
+    )
 
 
 def _in_words(verb: str, change: Halted) -> str:

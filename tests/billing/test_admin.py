@@ -43,7 +43,7 @@ Submit = Callable[..., Page]
 
 pytestmark = pytest.mark.django_db
 
-WITHOUT_A_PAGE = {"deckslice", "deckrange", "batchprogress", "customertojudge", "mendedcause"}
+WITHOUT_A_PAGE = {"deckslice", "deckrange", "batchprogress", "customertojudge", "mendedcause", "callsbyhour"}
 ON_ANOTHERS_PAGE = {"alertrecipient", "itempause", "itempricechange", "partneralert"}
 MOST_QUERIES = 14
 AN_ALERT = {

@@ -108,14 +108,16 @@ class TestHalt:
 
     def test_answers_people(self) -> None:
         harbour()
-        assert command("halt", "billing", REASON).lines == [
+        assert command("halt", "billing", REASON).lines[:3] == [
             "calls: halted; nothing is in flight.",
             "items: halted; nothing is in flight.",
+            "To tell of it:",
         ]
-        assert command("halt", "calls", REASON).lines == ["calls: halted already."]
-        assert command("halt", "notifications", REASON, "--partner=harbour").lines == [
-            "notifications of partner harbour: halted; nothing is in flight."
-        ]
+        assert command("halt", "calls", REASON).lines[0] == "calls: halted already."
+        assert (
+            command("halt", "notifications", REASON, "--partner=harbour").lines[0]
+            == "notifications of partner harbour: halted; nothing is in flight."
+        )
 
 
 @pytest.mark.django_db

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from billing.checks import Check
+from billing.checking import Check
 from ivy.accounts.models import User
 from ivy.alarms import looking
 from ivy.alarms.own_connection import own_connection

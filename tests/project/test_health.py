@@ -17,7 +17,7 @@ from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
-from billing.checks import Check
+from billing.checking import Check
 from billing.processes import ProcessId, this_process
 from ivy import cache, health, probing, pulses, watch
 from ivy.models import Probe, Role
