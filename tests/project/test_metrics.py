@@ -144,7 +144,7 @@ class TestTheFigures:
         assert value("ivy_cache_failures", kind="frozen") == 3
 
     def test_of_alarms_by_key(self) -> None:
-        Alarm.objects.create(key="mail-server", words="The mail server refuses anna@example.com.")
+        Alarm.objects.create(key="mail-server", wrong="The mail server refuses anna@example.com.")
         assert value("ivy_alarms_standing") == 1
         assert (value("ivy_alarm_age_seconds", key="mail-server") or 0) >= 0
 
@@ -153,7 +153,7 @@ class TestTheFigures:
             make_quarantined_call()
             make_run(amount={"EUR": "1", "SEK": "1"})
             make_mail(State.PENDING)
-        Alarm.objects.bulk_create(Alarm(key=f"source-quiet:pbx-{number}", words="Nothing.") for number in range(20))
+        Alarm.objects.bulk_create(Alarm(key=f"source-quiet:pbx-{number}", wrong="Nothing.") for number in range(20))
         with CaptureQueriesContext(connection) as queries:
             collected()
         assert len(queries) <= MOST_QUERIES

@@ -83,7 +83,7 @@ class TestTheParts:
         ],
     )
     def test_are_unwell_while_an_alarm_stands(self, key: str, part: str) -> None:
-        alarm = Alarm.objects.create(key=key, words="anna@example.com was refused by 10.0.0.7; 12 mails wait.")
+        alarm = Alarm.objects.create(key=key, wrong="anna@example.com was refused by 10.0.0.7; 12 mails wait.")
         alarm.refresh_from_db()
         assert set(unwell()) == {part}
         told = unwell()[part]
@@ -112,7 +112,7 @@ class TestTheParts:
 
     def test_ask_the_database_a_few_things_however_much_is_wrong(self) -> None:
         Alarm.objects.bulk_create(
-            Alarm(key=f"source-quiet:pbx-{number}", words="Nothing comes.") for number in range(30)
+            Alarm(key=f"source-quiet:pbx-{number}", wrong="Nothing comes.") for number in range(30)
         )
         with CaptureQueriesContext(connection) as queries:
             readiness.parts()
@@ -124,7 +124,7 @@ class TestTheParts:
 class TestReady:
     def test_tells_of_every_part_and_stays_ready_while_one_is_unwell(self, client: Client) -> None:
         assert client.get("/health/ready").json()["state"] == "ready"
-        Alarm.objects.create(key="cache", words="Redis is away.")
+        Alarm.objects.create(key="cache", wrong="Redis is away.")
         answer = client.get("/health/ready")
         assert answer.status_code == 200
         told = answer.json()

@@ -20,7 +20,7 @@ from django_q.models import Schedule
 from billing.models import BillingRun
 from billing.processes import ProcessId
 from ivy import alarms, probing, pulses, tasks, ticking
-from ivy.models import Probe, Pulse, Role
+from ivy.models import Alarm, Probe, Pulse, Role
 from ivy.probes import Finding
 from ivy.ticking import Ticker
 
@@ -150,6 +150,8 @@ class TestARound:
         Ticker(patient=False).round()
         assert "disk" in {alarm["key"] for alarm in alarms.standing()}
         Probe.objects.update(is_well=True)
+        Ticker(patient=False).round()
+        Alarm.objects.update(well_since=Now() - timedelta(minutes=1))  # its calm time has passed
         Ticker(patient=False).round()
         assert "disk" not in {alarm["key"] for alarm in alarms.standing()}
 
