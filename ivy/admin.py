@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin
 
-from ivy.models import Alarm, Pulse
+from ivy.models import Alarm, Pulse, Repair
 
 # allauth's table of addresses stays empty: the address of a user is `User.email`. axes keeps attempts, not failures.
 admin.site.unregister([EmailAddress, AccessFailureLog])
@@ -54,6 +54,12 @@ class PulseAdmin(LookOnlyAdmin):
 class AlarmAdmin(LookOnlyAdmin):
     list_display = ("key", "words", "raised_at", "cleared_at", "mailed_at")
     ordering = ("-raised_at",)
+
+
+@admin.register(Repair)
+class RepairAdmin(LookOnlyAdmin):
+    list_display = ("part", "what", "at", "host")
+    ordering = ("-at",)
 
 
 @admin.register(AccessAttempt)

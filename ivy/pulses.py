@@ -9,12 +9,15 @@ from django.db.models.functions import Now
 
 from ivy.models import Pulse
 
-# What beats. The cycle has a pulse per poker: with one for both, tick's own pokes would hide that the queue is dead.
+# What beats. Work has a pulse per poker: with one for both, tick's own pokes would hide that the queue is dead.
 BILLING_CYCLE = "billing-cycle"
 BILLING_CYCLE_BY_TICK = "billing-cycle-by-tick"
 QUEUE_CANARY = "queue-canary"
 NOTIFICATIONS = "notifications"
+NOTIFICATIONS_BY_TICK = "notifications-by-tick"
+HOUSEKEEPING = "housekeeping"
 TICK = "tick"
+WATCH_BEGAN = "watch-began"  # when somebody began to look for alarms, after a time in which nobody did
 
 
 def beat(name: str) -> None:

@@ -114,6 +114,7 @@ MENU: list[dict[str, Any]] = [
         "items": [
             _list_of("Alarms", "ivy.alarm", "notification_important"),
             _list_of("Pulses", "ivy.pulse", "ecg_heart"),
+            _list_of("Repairs", "ivy.repair", "healing"),
             _list_of("Schedules", "django_q.schedule", "schedule"),
             _list_of("Queued tasks", "django_q.ormq", "pending"),
             _list_of("Done tasks", "django_q.success", "task_alt"),

@@ -2,9 +2,10 @@
 
 from billing import checks as billing
 from billing.checks import Check
+from ivy import machinery
 from notifications import checks as notifications
 
 
 def everything() -> list[Check]:
     """Look at all of it. Writes nothing; quick whatever the history."""
-    return [*billing.checks(), *notifications.checks()]
+    return [*machinery.checks(), *billing.checks(), *notifications.checks()]

@@ -1,6 +1,7 @@
-"""Ivy's own nouns, one file each: signs of life and alarms."""
+"""Ivy's own nouns, one file each: signs of life, alarms and repairs."""
 
 from ivy.models.alarm import Alarm
 from ivy.models.pulse import Pulse
+from ivy.models.repair import Repair
 
-__all__ = ["Alarm", "Pulse"]
+__all__ = ["Alarm", "Pulse", "Repair"]
