@@ -1,22 +1,62 @@
 import logging
+import os
+from argparse import ArgumentTypeError
 from typing import Any
 
+from django.core.management.base import CommandParser
 from django.db import Error, connection
 from django_q.management.commands.qcluster import Command as QClusterCommand
 
-from ivy import schedules
+from ivy import cluster, schedules, watchdog
 
 logger = logging.getLogger(__name__)
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise ArgumentTypeError("must be more than 0 seconds")
+    return seconds
+
+
 class Command(QClusterCommand):
-    """django-q2's own command, after the schedules were put in order: a damaged one would stop all of them."""
+    """django-q2's own command: the schedules are put in order first (a damaged one would stop all of them), and a
+
+    watchdog ends a cluster that no longer works. To be kept running by a supervisor.
+    """
+
+    help = (
+        "Run the queue's cluster, until SIGTERM. Ends with a status other than 0 when the cluster no longer works, to "
+        "be started anew by its supervisor."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--patience",
+            type=_seconds,
+            default=watchdog.PATIENCE_SECONDS,
+            metavar="SECONDS",
+            help=f"end a cluster that did nothing for so long (default {watchdog.PATIENCE_SECONDS:g})",
+        )
+        parser.add_argument(
+            "--stop-within",
+            type=_seconds,
+            default=watchdog.STOP_SECONDS,
+            metavar="SECONDS",
+            help=f"kill what has not stopped so long after SIGTERM (default {watchdog.STOP_SECONDS:g}); a mail that is "
+            "being handed over gets its own time on top",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["cluster_name"]:
+            os.environ["Q_CLUSTER_NAME"] = options["cluster_name"]
         try:
             for repair in schedules.install():
                 logger.warning(repair)
         except Error as error:
             logger.error("Schedules not installed; tick will do it: %s", error)
         connection.close()  # the cluster forks, and no connection may be shared by two processes
-        super().handle(*args, **options)
+        cluster.run(
+            patience_seconds=options["patience"], stop_seconds=options["stop_within"], is_once=options["run_once"]
+        )
