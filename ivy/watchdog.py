@@ -25,7 +25,6 @@ from ivy.models import Repair
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 120.0
-DEAF_TIMES_AS_PATIENT = 3
 STOP_SECONDS = 15.0
 MOST_SECONDS_FOR_A_TASK = Conf.TIMEOUT + 60.0  # django-q2's own time-out comes before
 NOTE_SECONDS = 5.0
@@ -108,9 +107,9 @@ class Watchdog:
         is_idle = has_a_free_hand and now - last_done > self._patience
         if is_idle and self._canary.is_silent_for(self._patience):
             return f"it has done nothing for {now - last_done:.0f} s, and nobody else has"
-        if now - self._took_up_at > DEAF_TIMES_AS_PATIENT * self._patience:
+        if now - self._took_up_at > self._patience:
             return f"its workers have been cut off from the queue for {now - self._took_up_at:.0f} s"
-        if now - self._kept_up_at > DEAF_TIMES_AS_PATIENT * self._patience:
+        if now - self._kept_up_at > self._patience:
             return f"no result of its workers has been kept for {now - self._kept_up_at:.0f} s"
         return ""
 
