@@ -102,11 +102,7 @@ class RunningCluster:
         Their successors are there when it returns.
         """
 
-        def is_idle() -> bool:
-            said = self.said()
-            return said.count(" processing ") == said.count(" Processed '") + said.count(" Failed '")
-
-        wait_until(is_idle, what="workers that are idle")
+        wait_until(self._is_idle, what="workers that are idle")
         time.sleep(0.1)
         for pid in self.who_is("worker"):
             os.kill(pid, signal.SIGKILL)
@@ -124,6 +120,13 @@ class RunningCluster:
         self.process.kill()
         self.process.wait()
         wait_until(lambda: not self.is_left(), seconds=5, what="the end of all processes")
+
+    def _is_idle(self) -> bool:
+        """Whether the result of the last task of each living worker has been kept."""
+        said, living = self.said(), self.who_is("worker")
+        names = {name for name, pid in re.findall(r"(Process-\w+) ready for work at (\d+)", said) if int(pid) in living}
+        last = dict(re.findall(r"(Process-\w+) processing (\S+) '", said))
+        return all(f" ({last[name]})" in said for name in names & set(last))
 
     @property
     def _log(self) -> Path:
