@@ -37,7 +37,7 @@ class Watchdog:
         self._cluster = cluster
         self._patience = patience_seconds
         self._stop_seconds = stop_seconds
-        self._pause = min(1.0, patience_seconds / 20)
+        self._pause = min(2.0, patience_seconds / 20)
         self._me = psutil.Process()
         self._known: dict[int, psutil.Process] = {}
         self._canary = _Canary(every=min(10.0, patience_seconds / 10))

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 from django_q.models import Schedule
 
@@ -92,6 +93,12 @@ class TestTheQueue:
         assert check("queue").wrong == "A cluster was ended by its watchdog: its sentinel has died."
         Repair.objects.update(at=Now() - 11 * MINUTE)
         assert check("queue").is_well
+
+
+@pytest.mark.parametrize("argument", ["--patience=0", "--patience=long", "--stop-within=-1"])
+def test_a_cluster_refuses_a_time_that_is_none(argument: str) -> None:
+    with pytest.raises(CommandError):
+        call_command("qcluster", argument)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,6 +1,5 @@
 import logging
 import os
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -8,21 +7,15 @@ from django.db import Error, connection
 from django_q.management.commands.qcluster import Command as QClusterCommand
 
 from ivy import cluster, schedules, watchdog
+from ivy.management.arguments import seconds
 
 logger = logging.getLogger(__name__)
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds > 0:
-        raise ArgumentTypeError("must be more than 0 seconds")
-    return seconds
-
-
 class Command(QClusterCommand):
-    """django-q2's own command: the schedules are put in order first (a damaged one would stop all of them), and a
+    """django-q2's own command, after the schedules were put in order (a damaged one would stop all of them).
 
-    watchdog ends a cluster that no longer works. To be kept running by a supervisor.
+    With a watchdog; to be kept running by a supervisor.
     """
 
     help = (
@@ -34,14 +27,14 @@ class Command(QClusterCommand):
         super().add_arguments(parser)
         parser.add_argument(
             "--patience",
-            type=_seconds,
+            type=seconds,
             default=watchdog.PATIENCE_SECONDS,
             metavar="SECONDS",
             help=f"end a cluster that did nothing for so long (default {watchdog.PATIENCE_SECONDS:g})",
         )
         parser.add_argument(
             "--stop-within",
-            type=_seconds,
+            type=seconds,
             default=watchdog.STOP_SECONDS,
             metavar="SECONDS",
             help=f"kill what has not stopped so long after SIGTERM (default {watchdog.STOP_SECONDS:g}); a mail that is "

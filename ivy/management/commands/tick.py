@@ -1,23 +1,16 @@
 import os
 import signal
 import time
-from argparse import ArgumentTypeError
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from ivy.management.arguments import seconds
 from ivy.ticking import Ticker
 
 STOP_SECONDS = 15.0
 ONCE_SECONDS = 15 * 60.0
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds > 0:
-        raise ArgumentTypeError("must be more than 0 seconds")
-    return seconds
 
 
 class Command(BaseCommand):
@@ -28,7 +21,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--every", type=_seconds, default=10.0, metavar="SECONDS", help="between rounds (default 10)"
+            "--every", type=seconds, default=10.0, metavar="SECONDS", help="between rounds (default 10)"
         )
         parser.add_argument("--once", action="store_true", help="do a single round and end, for cron")
 
