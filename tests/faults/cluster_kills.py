@@ -82,7 +82,7 @@ def play() -> int:
     from tests.faults import clusters
 
     with tempfile.TemporaryDirectory() as folder:
-        running = clusters.RunningCluster(Path(folder), patience=120, stop_within=15)
+        running = clusters.RunningCluster(Path(folder), patience=120, stop_within=15, starts_cold=True)
         with (Path(folder) / "tick").open("wb") as log, kept_running(running):
             tick = subprocess.Popen([sys.executable, "manage.py", "tick"], stdout=log, stderr=log)
             try:

@@ -22,7 +22,7 @@ from django_q.tasks import async_task
 
 from billing.models import BillingWorker, WorkerState
 from ivy import pulses
-from tests.faults.processes import CHECKOUT, database_url, wait_until
+from tests.faults.processes import CHECKOUT, Running, database_url, start, wait_until
 
 ROLES = {
     "worker": "ready for work at",
@@ -38,39 +38,47 @@ class RunningCluster:
     folder: Path
     patience: float
     stop_within: float
+    starts_cold: bool = False
     starts: int = 0
-    _process: subprocess.Popen[bytes] | None = None
+    _process: subprocess.Popen[bytes] | Running | None = None
     _seen: dict[int, psutil.Process] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Start it, once more."""
+        """Start it, once more: from nothing, as an operator does, or forked from a process that has loaded Ivy."""
         self.starts += 1
-        with self._log.open("wb") as out:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "manage.py",
-                    "qcluster",
-                    f"--patience={self.patience}",
-                    f"--stop-within={self.stop_within}",
-                ],
-                cwd=CHECKOUT,
-                env={**os.environ, "DATABASE_URL": database_url()},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
+        command = ["qcluster", f"--patience={self.patience}", f"--stop-within={self.stop_within}"]
+        with self._log.open("w") as log:
+            if self.starts_cold:
+                environment = {**os.environ, "DATABASE_URL": database_url()}
+                manage = [sys.executable, "manage.py"]
+                self._process = subprocess.Popen(
+                    [*manage, *command], cwd=CHECKOUT, env=environment, stdout=log, stderr=log
+                )
+            else:
+                self._process = start(*command, log=log)
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def pid(self) -> int:
         """The main process."""
         assert self._process is not None
-        return self._process
+        return self._process.pid
 
     @property
     def status(self) -> int | None:
         """How the main process has ended; None while it runs."""
-        return self.process.poll()
+        assert self._process is not None
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the main process a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, *, seconds: float) -> int:
+        """Wait for the end of the main process: how it has ended."""
+        wait_until(lambda: self.status is not None, seconds=seconds, what="the end of the cluster")
+        assert self.status is not None
+        return self.status
 
     def said(self) -> str:
         """All that it has logged since its last start."""
@@ -80,9 +88,9 @@ class RunningCluster:
         """The living processes in this role, by what they said at their start."""
         children = self._children()
         if role == "main":
-            return [self.process.pid]
+            return [self.pid]
         if role == "sentinel":
-            return [child.pid for child in children if child.ppid() == self.process.pid]
+            return [child.pid for child in children if child.ppid() == self.pid]
         told = [int(pid) for pid in re.findall(rf"{ROLES[role]} (\d+)", self.said())]
         living = {child.pid for child in children}
         return [pid for pid in told if pid in living]
@@ -117,8 +125,8 @@ class RunningCluster:
         """Kill whoever is left."""
         for pid in self.is_left():
             os.kill(pid, signal.SIGKILL)
-        self.process.kill()
-        self.process.wait()
+        self.send(signal.SIGKILL)
+        self.wait(seconds=10)
         wait_until(lambda: not self.is_left(), seconds=5, what="the end of all processes")
 
     def _is_idle(self) -> bool:
@@ -134,7 +142,7 @@ class RunningCluster:
 
     def _children(self) -> list[psutil.Process]:
         try:
-            children = psutil.Process(self.process.pid).children(recursive=True)
+            children = psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             children = []
         for child in children:

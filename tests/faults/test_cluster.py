@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 
 import psycopg
 import pytest
@@ -22,7 +23,7 @@ from notifications.models import NotificationLog, State
 from tests.billing.at_once import locked_balances
 from tests.factories import make_alert, make_customer, make_item, make_partner
 from tests.faults.clusters import RunningCluster, busy_schedule, canary, cluster, wait_for_the_canary, who_bills
-from tests.faults.mailserver import At, MailServer, mail_server
+from tests.faults.mailserver import At, MailServer, free_port, mail_server
 from tests.faults.processes import database_url, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True, available_apps=["billing", "notifications", "ivy", "django_q"])
@@ -31,9 +32,15 @@ PATIENCE = 4.0
 ADDRESS = "mei@example.net"
 
 
+@cache
+def steady_port() -> int:
+    """The same for all tests, so that their clusters can be forked from one process."""
+    return free_port()
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
-    with mail_server() as mails:
+    with mail_server(port=steady_port()) as mails:
         monkeypatch.setenv("EMAIL_URL", mails.url)
         yield mails
 
@@ -101,10 +108,10 @@ class TestAKill:
                     wait_for_the_canary()
                     kill(running.who_is(role)[0])
                 if role in {"main", "sentinel"}:
-                    assert running.process.wait(5) != 0
+                    assert running.wait(seconds=10) != 0
                     starts_anew(running)
                 elif role == "idle workers":  # one of them held the queue's lock
-                    assert running.process.wait(PATIENCE * 5) == 1
+                    assert running.wait(seconds=PATIENCE * 5) == 1
                     assert not machinery.checks()[0].is_well
                     starts_anew(running)
                 goes_on(running)
@@ -133,7 +140,7 @@ class TestAWorkerThatIsHandingOverAMail:
         with busy_schedule(), cluster() as running:
             assert hold.reached.wait(30)
             workers = running.who_is("worker")
-            running.process.kill()
+            running.send(signal.SIGKILL)
             wait_until(lambda: len(running.is_left()) == 1, seconds=10, what="the end of all others")
             assert set(running.is_left()) < set(workers)
             hold.release.set()
@@ -144,11 +151,11 @@ class TestAWorkerThatIsHandingOverAMail:
         hold = server.hold(At.REPLY)
         with busy_schedule(), cluster(stop_within=0.3) as running:
             assert hold.reached.wait(30)
-            running.process.terminate()
+            running.send(signal.SIGTERM)
             time.sleep(1)  # longer than all others have
             assert running.status is None
             hold.release.set()
-            assert running.process.wait(10) == 0
+            assert running.wait(seconds=10) == 0
             assert not running.is_left()
         mei.assert_charged_and_told_once(server)
 
@@ -158,8 +165,8 @@ class TestAStop:
         with busy_schedule(), cluster() as running, locked_balances(mei.customer.pk):
             wait_until(who_bills, what="a billing run")
             began = time.monotonic()
-            running.process.terminate()
-            assert running.process.wait(15) == 0
+            running.send(signal.SIGTERM)
+            assert running.wait(seconds=15) == 0
             assert time.monotonic() - began < 10
             assert "ending what is left" not in running.said()
             assert not running.is_left()
@@ -169,8 +176,8 @@ class TestAStop:
             wait_for_the_canary()
             with schedule.paused():
                 running.kill_idle_workers()
-                running.process.terminate()
-                assert running.process.wait(10) == 0
+                running.send(signal.SIGTERM)
+                assert running.wait(seconds=10) == 0
             assert "ending what is left" in running.said()
             assert not running.is_left()
 
@@ -194,7 +201,7 @@ class TestTheWatchdog:
 
     def test_ends_a_cluster_that_nobody_gives_any_work(self) -> None:
         with cluster(patience=1) as running:
-            assert running.process.wait(15) == 1
+            assert running.wait(seconds=15) == 1
             wait_until(lambda: not running.is_left(), seconds=5, what="the end of all orphans")
         (repair,) = Repair.objects.all()
         assert repair.part == "queue"
