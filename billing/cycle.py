@@ -24,6 +24,7 @@ from billing.models import BillingChunk, BillingRun, BillingWorker, ChunkState, 
 from billing.runs import RunBusy, Tally, WorkerReplaced
 
 Progress = Callable[[Tally], None]
+MayGoOn = Callable[[], bool]
 
 WAIT_FOR_OTHERS_SECONDS = 0.05
 RETRY_LOCKED_SECONDS = 0.2
@@ -47,6 +48,7 @@ def run_cycle(
     charges_long_overdue: bool = False,
     sizes: ChunkSizes | None = None,
     progress: Progress | None = None,
+    may_go_on: MayGoOn = lambda: True,
 ) -> BillingRun:
     """Charge everything that is due at `at`, and judge balances. Safe to repeat, safe to kill.
 
@@ -60,7 +62,7 @@ def run_cycle(
         max_periods=max_periods,
         charges_long_overdue=charges_long_overdue,
     )
-    return _work(run, worker, sizes or ChunkSizes(), progress)
+    return _work(run, worker, sizes or ChunkSizes(), progress, may_go_on)
 
 
 def join_cycle(*, sizes: ChunkSizes | None = None, progress: Progress | None = None) -> BillingRun | None:
@@ -69,26 +71,37 @@ def join_cycle(*, sizes: ChunkSizes | None = None, progress: Progress | None = N
     return _work(*joined, sizes or ChunkSizes(), progress) if joined else None
 
 
-def scheduled(*, by: str = "schedule") -> BillingRun | None:
-    """What the schedule calls every minute: a cycle at the present time; None when another is still under way."""
+def scheduled(*, by: str = "schedule", may_go_on: MayGoOn = lambda: True) -> BillingRun | None:
+    """What the schedule calls every minute: a cycle at the present time; None when another is still under way.
+
+    `may_go_on` is asked between chunks: False, and this process leaves the rest to others, or to the next run.
+    """
     try:
-        return run_cycle(by=by, at=timezone.now())
+        return run_cycle(by=by, at=timezone.now(), may_go_on=may_go_on)
     except RunBusy:
         return None
 
 
-def _work(run: BillingRun, worker: BillingWorker, sizes: ChunkSizes, progress: Progress | None) -> BillingRun:
+def _work(
+    run: BillingRun,
+    worker: BillingWorker,
+    sizes: ChunkSizes,
+    progress: Progress | None,
+    may_go_on: MayGoOn = lambda: True,
+) -> BillingRun:
     """Work on the run until nothing is left of it; whoever finds that out, judges and ends it."""
     with about(run=run.pk):
-        _work_on_chunks(run, worker, sizes, progress)
+        _work_on_chunks(run, worker, sizes, progress, may_go_on)
     run.refresh_from_db()
     return run
 
 
-def _work_on_chunks(run: BillingRun, worker: BillingWorker, sizes: ChunkSizes, progress: Progress | None) -> None:
+def _work_on_chunks(
+    run: BillingRun, worker: BillingWorker, sizes: ChunkSizes, progress: Progress | None, may_go_on: MayGoOn
+) -> None:
     try:
         _plan(run, worker, sizes)
-        while True:
+        while may_go_on():
             chunk = chunks.claim(worker)
             if chunk is not None:
                 _settle(chunk, worker, progress)
@@ -99,6 +112,9 @@ def _work_on_chunks(run: BillingRun, worker: BillingWorker, sizes: ChunkSizes, p
                 time.sleep(WAIT_FOR_OTHERS_SECONDS)
                 runs.beat(worker)
                 runs.bury_the_dead(run)
+        else:
+            _leave_behind(worker)
+            return
         _finish(run, worker)
     except WorkerReplaced:
         pass  # the run goes on without this worker, or has ended

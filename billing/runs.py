@@ -29,6 +29,7 @@ from billing.models import (
 from billing.processes import ProcessId, this_process
 
 DEAD_AFTER = timedelta(seconds=10)
+FORGOTTEN_AT_A_TIME = 1_000
 
 
 class RunBusy(Exception):
@@ -213,6 +214,32 @@ def finish(run: BillingRun, *, state: RunState, because: str = "") -> bool:
             state=state, ended_at=Now(), ended_because=because
         )
     )
+
+
+def forget_idle(kept_for: timedelta) -> int:
+    """Delete runs that ended before that time and did nothing, with their workers; how many. May be repeated.
+
+    One is begun every minute. Only those that charged nothing, judged nobody and had no error are idle, whether they
+    found nothing or were halted: what was halted is in the switches' own history.
+    """
+    idle = BillingRun.objects.filter(
+        state__in=[RunState.DONE, RunState.HALTED],
+        ended_at__lt=Now() - kept_for,
+        calls_billed=0,
+        calls_free=0,
+        calls_quarantined=0,
+        item_charges=0,
+        one_off_charges=0,
+        episodes_opened=0,
+        episodes_closed=0,
+        amount={},
+        errors=[],
+    )
+    forgotten = 0
+    while some := list(idle.order_by("pk").values_list("pk", flat=True)[:FORGOTTEN_AT_A_TIME]):
+        BillingRun.objects.filter(pk__in=some).delete()
+        forgotten += len(some)
+    return forgotten
 
 
 def _append(run: BillingRun, column: str, note: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from ivy import incident_admin
-from ivy.models import Alarm, AlarmMessage, CacheFailure, Probe, Pulse
+from ivy.models import Alarm, AlarmMessage, CacheFailure, Probe, Pulse, Repair
 
 __all__ = ["incident_admin"]
 
@@ -139,6 +139,12 @@ class AlarmAdmin(LookOnlyAdmin):
     @admin.display(description="next reminder at")
     def next_reminder(self, alarm: Alarm) -> str | None:
         return localize(alarm.next_reminder_at) if alarm.cleared_at is None else None
+
+
+@admin.register(Repair)
+class RepairAdmin(LookOnlyAdmin):
+    list_display = ("part", "what", "at", "host")
+    ordering = ("-at",)
 
 
 @admin.register(AccessAttempt)

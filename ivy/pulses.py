@@ -9,15 +9,18 @@ from django.db.models.functions import Now
 
 from ivy.models import Pulse
 
-# What beats. The cycle has a pulse per poker: with one for both, tick's own pokes would hide that the queue is dead.
-# Notifications have one for the poke and one for a pass that came to its end.
+# What beats. Work has a pulse per poker: with one for both, tick's own pokes would hide that the queue is dead.
+# Notifications have one more, for a pass that came to its end.
 BILLING_CYCLE = "billing-cycle"
 BILLING_CYCLE_BY_TICK = "billing-cycle-by-tick"
 QUEUE_CANARY = "queue-canary"
 NOTIFICATIONS = "notifications"
+NOTIFICATIONS_BY_TICK = "notifications-by-tick"
 NOTIFICATIONS_DONE = "notifications-done"
+HOUSEKEEPING = "housekeeping"
 TICK = "tick"
 ALARMS = "alarms"  # somebody looked at everything, and noted it
+WATCH_BEGAN = "watch-began"  # when somebody began to look for alarms, after a time in which nobody did
 
 
 def beat(name: str) -> None:

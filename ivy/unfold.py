@@ -123,6 +123,7 @@ MENU: list[dict[str, Any]] = [
             _list_of("Probes", "ivy.probe", "troubleshoot"),
             _list_of("Cache failures", "ivy.cachefailure", "memory_alert"),
             _list_of("Pulses", "ivy.pulse", "ecg_heart"),
+            _list_of("Repairs", "ivy.repair", "healing"),
             _list_of("Schedules", "django_q.schedule", "schedule"),
             _list_of("Queued tasks", "django_q.ormq", "pending"),
             _list_of("Done tasks", "django_q.success", "task_alt"),

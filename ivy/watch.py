@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from billing import checks as billing
 from billing.checking import Check, looked_at
-from ivy import health, pulses
+from ivy import health, machinery, pulses
 from notifications import checks as notifications
 from notifications.models import DeliveryAttempt
 
@@ -24,6 +24,7 @@ def everything() -> list[Check]:
             "notification runs": _notification_runs,
             "notifications": notifications.checks,
             "health": health.checks,
+            "machinery": machinery.checks,
         }
     )
 

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 SCHEDULED_SECONDS = 200.0
 Progress = Callable[[State], None]
+MayGoOn = Callable[[], bool]
 
 
 @dataclass
@@ -55,11 +56,13 @@ def run_pass(
     seconds: float | None = None,
     progress: Progress | None = None,
     before_delivery: Callable[[], AbstractContextManager[None]] = nullcontext,
+    may_go_on: MayGoOn = lambda: True,
 ) -> Pass:
     """Owe what is owed at business time `at`, and hand over what may go. Safe to repeat, safe to kill.
 
     `seconds`: claim nothing more after so long. `before_delivery` is entered once everything is owed: for helpers that
-    deliver at the same time. Where notifications are halted, mails are owed and none is sent.
+    deliver at the same time. `may_go_on` is asked before each mail: False ends the pass, and the rest stays owed. Where
+    notifications are halted, mails are owed and none is sent.
     """
     done = Pass()
     doubt = _confirm(done)
@@ -73,7 +76,8 @@ def run_pass(
     if found.trouble:
         done.trouble.append(found.trouble)
     with before_delivery():
-        _deliver(done, deadline=None if seconds is None else time.monotonic() + seconds, progress=progress)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        _deliver(done, deadline=deadline, progress=progress, may_go_on=may_go_on)
     done.pending = NotificationLog.objects.filter(state__in=[State.PENDING, State.CLAIMED]).count()
     return done
 
@@ -85,9 +89,9 @@ def deliver(*, progress: Progress | None = None) -> Pass:
     return done
 
 
-def scheduled() -> Pass:
+def scheduled(*, may_go_on: MayGoOn = lambda: True) -> Pass:
     """What the schedule calls every minute, and after each billing run."""
-    return run_pass(at=timezone.now(), seconds=SCHEDULED_SECONDS)
+    return run_pass(at=timezone.now(), seconds=SCHEDULED_SECONDS, may_go_on=may_go_on)
 
 
 def _confirm(done: Pass) -> str:
@@ -104,7 +108,9 @@ def _confirm(done: Pass) -> str:
     return doubt
 
 
-def _deliver(done: Pass, *, deadline: float | None, progress: Progress | None) -> None:
+def _deliver(
+    done: Pass, *, deadline: float | None, progress: Progress | None, may_go_on: MayGoOn = lambda: True
+) -> None:
     way = transport()
     partners_halted: set[int] = set()
     for halt in halting.active_halts((Process.NOTIFICATIONS,)):
@@ -112,27 +118,33 @@ def _deliver(done: Pass, *, deadline: float | None, progress: Progress | None) -
         if halt.partner_id is not None:
             partners_halted.add(halt.partner_id)
     try:
-        while not done.is_halted and (deadline is None or time.monotonic() < deadline):
+        while not done.is_halted and may_go_on() and (deadline is None or time.monotonic() < deadline):
             try:
                 claims = claiming.claim(partners_halted=sorted(partners_halted))
             except LimitReached as limit:
                 breaker.trip(limit.reached)
                 _note_halt(done, None, limit.reached.reason)
                 break
-            if not claims or not _hand_over(claims, way, done, partners_halted, progress):
+            if not claims or not _hand_over(claims, way, done, partners_halted, progress=progress, may_go_on=may_go_on):
                 break
     finally:
         way.close()
 
 
 def _hand_over(
-    claims: list[Claim], way: Transport, done: Pass, partners_halted: set[int], progress: Progress | None
+    claims: list[Claim],
+    way: Transport,
+    done: Pass,
+    partners_halted: set[int],
+    *,
+    progress: Progress | None,
+    may_go_on: MayGoOn,
 ) -> bool:
     """Hand over the mails claimed; False when no more are to be claimed: a halt, a full limit, a server of no use."""
     waiting = list(claims)
     logs = rendering.known(claim.log_id for claim in claims)
     try:
-        while waiting:
+        while waiting and may_go_on():
             claim = waiting[0]
             try:
                 outcome = _send(claim, way, logs[claim.log_id])

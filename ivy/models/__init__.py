@@ -1,10 +1,11 @@
-"""Ivy's own nouns, one file each: signs of life, probes, alarms and what staff are told of them, incidents."""
+"""Ivy's own nouns, one file each: signs of life, probes, repairs, alarms and what staff are told of them, incidents."""
 
 from ivy.models.alarm import Alarm
 from ivy.models.alarm_message import AlarmMessage, Channel, Event
 from ivy.models.incident import Audience, Incident, IncidentState, IncidentUpdate, Part
 from ivy.models.probe import CacheFailure, Probe, Role
 from ivy.models.pulse import Pulse
+from ivy.models.repair import Repair
 
 __all__ = [
     "Alarm",
@@ -19,5 +20,6 @@ __all__ = [
     "Part",
     "Probe",
     "Pulse",
+    "Repair",
     "Role",
 ]

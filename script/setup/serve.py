@@ -23,6 +23,7 @@ WEB_PORT = 8000
 ENV = VAR / "env"
 PORTS = VAR / "ports.json"
 WEB_START_SECONDS = 60
+LONGEST_STOP_SECONDS = 50  # a stop takes a second or two; one that must be forced 15; a mail in hand up to 30 more
 
 
 def main(arguments: list[str]) -> int:
@@ -140,8 +141,8 @@ def _start_ivy(python: Path, environment: dict[str, str], family: Family) -> int
     gunicorn = ["-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
     for name, arguments, patience in (
         ("web", [*gunicorn, "--threads", "4", "--graceful-timeout", "3", "--no-control-socket"], 8),
-        ("queue", ["manage.py", "qcluster"], 15),
-        ("tick", ["manage.py", "tick"], 8),
+        ("queue", ["manage.py", "qcluster"], LONGEST_STOP_SECONDS),
+        ("tick", ["manage.py", "tick"], LONGEST_STOP_SECONDS),
     ):
         family.start(
             Child(

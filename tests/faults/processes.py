@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import psycopg
@@ -40,20 +40,21 @@ def another_connection() -> Iterator[psycopg.Connection[Any]]:
         yield other
 
 
-def start(*arguments: str) -> Running:
+def start(*arguments: str, log: IO[str] | None = None) -> Running:
     """Start `manage.py` with these arguments; the caller ends and waits for it.
 
-    From an environment's second time on it is forked from a process that has loaded everything (see `warm`).
+    From an environment's second time on it is forked from a process that has loaded everything (see `warm`); always
+    with a `log`, to which both its outputs go.
     """
     environment = {**os.environ, "DATABASE_URL": database_url()}
     environment.pop("PYTEST_CURRENT_TEST", None)
     key = json.dumps(environment, sort_keys=True)
-    if key in _seen and key not in _warm:
+    if (key in _seen or log) and key not in _warm:
         if len(_warm) == WARM_AT_ONCE:
             _warm.pop(next(iter(_warm))).end()
         _warm[key] = Warm(environment)
     if key in _warm:
-        return _warm[key].start(*arguments)
+        return _warm[key].start(*arguments, log=log)
     _seen.add(key)
     return start_cold(*arguments)
 

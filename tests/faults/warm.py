@@ -37,9 +37,9 @@ class Warm:
             )
         self._socket.settimeout(WAITS)
 
-    def start(self, *arguments: str) -> "Command":
-        """Start `manage.py` with these arguments; the caller ends and waits for it."""
-        out, err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 - the command reads and closes them
+    def start(self, *arguments: str, log: IO[str] | None = None) -> "Command":
+        """Start `manage.py` with these arguments; the caller ends and waits for it. Both outputs go to a `log`."""
+        out, err = (log or tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 - the command closes them
         pid = self._ask({"run": arguments}, out.fileno(), err.fileno())
         return Command(self, pid, out, err)
 

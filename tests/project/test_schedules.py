@@ -16,7 +16,7 @@ from django_q.scheduler import scheduler
 
 from ivy import schedules
 
-NAMES = {"billing-cycle", "notifications", "queue-canary"}
+NAMES = {"billing-cycle", "notifications", "queue-canary", "housekeeping"}
 
 
 def queued_by_the_scheduler() -> set[str]:
@@ -162,7 +162,10 @@ class TestTheCommand:
         call_command("install_schedules", stdout=first)
         call_command("install_schedules", stdout=second)
         assert "Created schedule billing-cycle: every minute." in first.getvalue()
-        assert second.getvalue() == "Nothing to do: billing-cycle, notifications, queue-canary are in place.\n"
+        assert (
+            second.getvalue()
+            == "Nothing to do: billing-cycle, notifications, queue-canary, housekeeping are in place.\n"
+        )
 
     def test_prints_one_json_object(self) -> None:
         out = StringIO()

@@ -35,11 +35,18 @@ def beaten(name: str, *, ago: timedelta) -> None:
 def queue_lives() -> None:
     tasks.queue_canary()
     pulses.beat(pulses.BILLING_CYCLE)
+    pulses.beat(pulses.NOTIFICATIONS)
 
 
 def queue_is_dead(*, since: timedelta = timedelta(minutes=3)) -> None:
-    beaten(pulses.QUEUE_CANARY, ago=since)
-    beaten(pulses.BILLING_CYCLE, ago=since)
+    for name in ticking.WATCHED:
+        beaten(name, ago=since)
+
+
+def round_of(ticker: Ticker) -> None:
+    """A round, and all that it has begun."""
+    ticker.round()
+    assert ticker.wait(seconds=60)
 
 
 def tick_has_poked() -> bool:
@@ -96,16 +103,17 @@ class TestTasks:
 class TestARound:
     def test_leaves_billing_to_a_queue_that_lives(self, caplog: pytest.LogCaptureFixture) -> None:
         queue_lives()
-        Ticker(patient=False).round()
+        round_of(Ticker(patient=False))
         assert not tick_has_poked()
         assert news(caplog) == []
 
     @pytest.mark.parametrize(
         ("silent", "said"),
         [
-            ((pulses.QUEUE_CANARY, pulses.BILLING_CYCLE), "The queue is dead"),
+            (ticking.WATCHED, "The queue is dead"),
             ((pulses.QUEUE_CANARY,), "The queue does not do everything"),
             ((pulses.BILLING_CYCLE,), "The queue does not do everything"),
+            ((pulses.NOTIFICATIONS,), "The queue does not do everything"),
         ],
     )
     def test_runs_the_cycle_when_something_stayed_away_for_two_minutes(
@@ -114,7 +122,7 @@ class TestARound:
         queue_lives()
         for name in silent:
             beaten(name, ago=timedelta(minutes=2, seconds=1))
-        Ticker(patient=False).round()
+        round_of(Ticker(patient=False))
         assert tick_has_poked()
         assert BillingRun.objects.count() == 1
         ((level, text),) = news(caplog)
@@ -127,19 +135,19 @@ class TestARound:
         caplog.set_level(logging.INFO)
         ticker = Ticker(patient=False)
         queue_is_dead()
-        ticker.round()
-        ticker.round()
+        round_of(ticker)
+        round_of(ticker)
         assert [level for level, _ in news(caplog)] == ["ERROR"]
         queue_lives()
-        ticker.round()
-        ticker.round()
-        assert news(caplog) == [("INFO", "The queue is back: billing-cycle and queue-canary come again.")]
+        round_of(ticker)
+        round_of(ticker)
+        assert news(caplog) == [("INFO", "The queue is back: billing-cycle, notifications, queue-canary come again.")]
 
     def test_pokes_once_a_minute_not_in_every_round(self) -> None:
         ticker = Ticker(patient=False)
         queue_is_dead()
-        ticker.round()
-        ticker.round()
+        round_of(ticker)
+        round_of(ticker)
         assert BillingRun.objects.count() == 1
 
     def test_looks_for_alarms_though_the_queue_lives(self) -> None:
@@ -157,20 +165,20 @@ class TestARound:
 
     def test_is_patient_with_a_queue_that_is_only_starting(self, caplog: pytest.LogCaptureFixture) -> None:
         queue_is_dead(since=timedelta(hours=8))
-        Ticker().round()
+        round_of(Ticker())
         assert not tick_has_poked()
         assert news(caplog) == []
 
     def test_repairs_the_schedules(self) -> None:
-        Ticker().round()
+        round_of(Ticker())
         Schedule.objects.filter(name="billing-cycle").update(args="(")
-        Ticker().round()
+        round_of(Ticker())
         assert Schedule.objects.get(name="billing-cycle").args is None
 
     def test_survives_a_database_that_drops_its_connection(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         ticker = Ticker()
-        ticker.round()
+        round_of(ticker)
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             (backend,) = cursor.fetchone()
@@ -178,8 +186,8 @@ class TestARound:
 
         with psycopg.connect(**second_connection()) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
-        ticker.round()
-        ticker.round()
+        round_of(ticker)
+        round_of(ticker)
 
         assert [level for level, _ in news(caplog)] == ["ERROR", "INFO"]
         assert Pulse.objects.filter(name=pulses.TICK, beaten_at__gt=Now() - timedelta(seconds=5)).exists()

@@ -1,43 +1,51 @@
+import os
 import signal
 import time
-from argparse import ArgumentTypeError
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from ivy import probing
+from ivy.management.arguments import seconds
 from ivy.models import Role
 from ivy.ticking import Ticker
 
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds > 0:
-        raise ArgumentTypeError("must be more than 0 seconds")
-    return seconds
-
-
-def _stop(*_: object) -> None:
-    # An exception, not a flag: it also ends a sleep and cancels a query, and what is half done is rolled back.
-    raise KeyboardInterrupt
+STOP_SECONDS = 15.0
+ONCE_SECONDS = 15 * 60.0
 
 
 class Command(BaseCommand):
     help = (
-        "Keep an eye on the queue: repair its schedules, and run the billing cycle from here while it is silent. "
-        "To be kept running by a supervisor, beside the cluster."
+        "Keep an eye on the queue: repair its schedules, and run billing and notifications from here while it is "
+        "silent. To be kept running by a supervisor, beside the cluster."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--every", type=_seconds, default=10.0, metavar="SECONDS", help="between rounds (default 10)"
+            "--every", type=seconds, default=10.0, metavar="SECONDS", help="between rounds (default 10)"
         )
         parser.add_argument("--once", action="store_true", help="do a single round and end, for cron")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, _stop)
-        signal.signal(signal.SIGINT, _stop)
         ticker = Ticker(patient=not options["once"])
+        most_seconds = STOP_SECONDS + float(settings.MAIL_SECONDS)
+
+        def give_up(*_: object) -> None:
+            ticker.kill()
+            os._exit(0)
+
+        def stop(*_: object) -> None:
+            # An exception, not a flag: it also ends a sleep and cancels a query, and what is half done is rolled back.
+            # A query to a database that is frozen is not cancelled either: then the alarm ends all.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            signal.signal(signal.SIGALRM, give_up)
+            signal.setitimer(signal.ITIMER_REAL, most_seconds + 1)
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
         if not options["once"]:
             probing.start(Role.TICK)
         try:
@@ -45,5 +53,7 @@ class Command(BaseCommand):
             while not options["once"]:
                 time.sleep(options["every"])
                 ticker.round()
+            ticker.wait(seconds=ONCE_SECONDS)
         except KeyboardInterrupt:
-            return
+            ticker.stop(seconds=most_seconds)
+            signal.setitimer(signal.ITIMER_REAL, 0)
