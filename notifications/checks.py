@@ -1,7 +1,6 @@
 """What is wrong on the notification side, for alarms: each check has a key, and is well or says what is not."""
 
 from datetime import timedelta
-from functools import partial
 
 from django.db.models import Min
 from django.db.models.functions import Now
@@ -23,10 +22,10 @@ def checks() -> list[Check]:
             "copied-database": _copied,
             "mails-not-taken": _mail_server,
             "mails-owed-too-long": _owed_too_long,
-            "uncertain-mails": partial(
-                _for_review, "uncertain-mails", State.UNCERTAIN, "perhaps delivered", "resend, delivered or suppress"
+            "uncertain-mails": lambda: _for_review(
+                "uncertain-mails", State.UNCERTAIN, "perhaps delivered", "resend, delivered or suppress"
             ),
-            "failed-mails": partial(_for_review, "failed-mails", State.FAILED, "failed for good", "retry or suppress"),
+            "failed-mails": lambda: _for_review("failed-mails", State.FAILED, "failed for good", "retry or suppress"),
             "held-mails": _held,
         }
     )

@@ -10,6 +10,7 @@ from django_q.models import Schedule
 from billing.checking import Check
 from ivy import alarms, machinery, pulses, repairs, schedules, tasks
 from ivy.models import Alarm, Pulse, Repair
+from tests.project.alarming import pass_time
 
 MINUTE = timedelta(minutes=1)
 
@@ -181,6 +182,7 @@ class TestAnAlarm:
 
     def clears(self, key: str) -> None:
         alarms.look()
+        pass_time(minutes=1)  # in which it stays well
         alarms.look()
         assert key not in standing()
         assert Alarm.objects.get(key=key).cleared_at is not None

@@ -155,12 +155,12 @@ class TestARound:
         probing.note(
             "disk", Finding(False, "0.1 GB free", "full"), role=Role.MACHINE, process=ProcessId("worker-b", 0, "")
         )
-        Ticker(patient=False).round()
+        round_of(Ticker(patient=False))
         assert "disk" in {alarm["key"] for alarm in alarms.standing()}
         Probe.objects.update(is_well=True)
-        Ticker(patient=False).round()
+        round_of(Ticker(patient=False))
         Alarm.objects.update(well_since=Now() - timedelta(minutes=1))  # its calm time has passed
-        Ticker(patient=False).round()
+        round_of(Ticker(patient=False))
         assert "disk" not in {alarm["key"] for alarm in alarms.standing()}
 
     def test_is_patient_with_a_queue_that_is_only_starting(self, caplog: pytest.LogCaptureFixture) -> None:
