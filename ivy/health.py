@@ -25,7 +25,7 @@ MACHINE_SILENT_AFTER = timedelta(minutes=5)
 ROLES = (Role.WEB, Role.WORKER, Role.TICK)
 
 # Where to look first.
-CAUSES: dict[str, str] = {
+CAUSES = {
     cache.Kind.REFUSED: "nothing listens there: is the server running, and CACHE_URL right?",
     cache.Kind.READ_ONLY: "the server is a replica: which one is the primary now, and does CACHE_URL name it?",
     cache.Kind.OUT_OF_MEMORY: "the server has reached maxmemory and may throw nothing away (maxmemory-policy).",
@@ -75,7 +75,7 @@ def checks() -> list[Check]:
     rows = list(Probe.objects.all())
     watched_since = _watched_since(rows, now)
     return [
-        _cannot_write(rows, now),
+        *_cannot_write(rows, now),
         _odd_server(rows),
         _mail_server(rows, now),
         _of_machines(
@@ -149,19 +149,21 @@ def _processes(rows: Iterable[Probe], now: datetime) -> list[Part]:
     return [Part("processes", not silent, words, max(row.probed_at for row in mine))]
 
 
-def _cannot_write(rows: Iterable[Probe], now: datetime) -> Check:
-    """Told after five seconds; at once when it is well again."""
+def _cannot_write(rows: Iterable[Probe], now: datetime) -> list[Check]:
+    """One for each way to fail, so that another kind of failure is news. Told after five seconds."""
     bad = [row for row in _fresh(rows, now) if row.part == "cache" and not row.is_well]
+    return [_fails_so(kind, [row for row in bad if row.kind == kind], now) for kind in cache.Kind]
+
+
+def _fails_so(kind: cache.Kind, bad: list[Probe], now: datetime) -> Check:
     if not any(now - row.since >= CACHE_PATIENCE for row in bad):
-        return Check("cache")
+        return Check(f"cache:{kind}")
     first = min(bad, key=lambda row: row.since)
-    kinds = ", ".join(sorted({row.kind for row in bad}))
     return Check(
-        "cache",
-        wrong=f"Redis can't be written ({kinds}): from {_who(bad)}. It says: {first.words}.",
+        f"cache:{kind}",
+        wrong=f"Redis can't be written ({kind}): from {_who(bad)}. It says: {first.words}.",
         affects="Billing and mails go on without it; pages that sum up much are slower.",
-        todo=" ".join(f"{kind}: {CAUSES.get(kind, '')}" for kind in sorted({row.kind for row in bad}))
-        + " Nothing has to be started anew.",
+        todo=f"Where to look first: {CAUSES[kind]} Nothing of Ivy has to be started anew.",
         since=first.since,
     )
 

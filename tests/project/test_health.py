@@ -131,12 +131,13 @@ def wait_for_look(*, after: Any) -> Any:
 class TestTheCacheAlarm:
     def test_names_who_cannot_write_and_why(self) -> None:
         looked("cache", FULL, since=30)
-        told = check("cache")
+        told = check("cache:out-of-memory")
         assert "out-of-memory" in told.wrong
         assert "queue worker 4711 on worker-b" in told.wrong
         assert "go on without it" in told.affects
         assert told.since is not None
         assert told in watch.everything()
+        assert check("cache:frozen").is_well
 
     @pytest.mark.parametrize(
         "row",
@@ -148,14 +149,14 @@ class TestTheCacheAlarm:
     )
     def test_is_not_raised_for_less(self, row: dict[str, Any]) -> None:
         looked("cache", **row)
-        assert check("cache").is_well
+        assert check("cache:out-of-memory").is_well
 
     def test_is_not_about_processes_that_have_ended(self) -> None:
         with subprocess.Popen(["true"]) as ended:
             gone = ProcessId(this_process().host, ended.pid, "1")
         probing.note("cache", FULL, role=Role.WEB, process=gone)
         Probe.objects.update(since=Now() - timedelta(seconds=30))
-        assert check("cache").is_well
+        assert check("cache:out-of-memory").is_well
 
 
 class TestTheCacheServer:
