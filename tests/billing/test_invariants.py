@@ -17,6 +17,7 @@ from billing.models import (
     BalanceAlert,
     BatchKind,
     BillingItem,
+    CallsByHour,
     Customer,
     CustomerBalance,
     CustomerToJudge,
@@ -464,6 +465,11 @@ SOURCES = [
         lambda: make_batch(kind=BatchKind.RELEASE, delivery=make_delivery()),
     ),
     Breach("billing_arrivalbatch_call_count_check", "less than none", lambda: make_batch(call_count=-1)),
+    Breach(
+        "billing_callsbyhour_call_count_check",
+        "less than none",
+        lambda: CallsByHour.objects.create(source_id=1, batch=make_batch(), hour=LONG_AGO, call_count=-1),
+    ),
     Breach(
         "billing_batchprogress_outcome_count_check",
         "less than none",
