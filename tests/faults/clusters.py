@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 import psutil
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
@@ -112,14 +112,15 @@ class RunningCluster:
 
         wait_until(self._is_idle, what="workers that are idle")
         time.sleep(0.1)
-        for pid in self.who_is("worker"):
+        killed = set(self.who_is("worker"))
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        self.wait_until_up()
+        wait_until(lambda: len(set(self.who_is("worker")) - killed) >= len(killed), what="workers that are born again")
 
     def is_left(self) -> list[int]:
         """Who is left of all that were ever seen."""
         self._children()
-        return [pid for pid, process in self._seen.items() if _lives(process)]
+        return [pid for pid, process in self._seen.items() if lives(process)]
 
     def end(self) -> None:
         """Kill whoever is left."""
@@ -147,10 +148,11 @@ class RunningCluster:
             children = []
         for child in children:
             self._seen.setdefault(child.pid, child)
-        return [child for child in children if _lives(child)]
+        return [child for child in children if lives(child)]
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
+    """Whether it is still there, and no mere entry in the table of processes."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -203,7 +205,7 @@ def busy_schedule(*, every: float = 0.2) -> Iterator[BusySchedule]:
                 if waiting() < 3:
                     for task in ("queue_canary", "billing_cycle", "notifications_pass"):
                         async_task(f"ivy.tasks.{task}")
-            except OperationalError:  # the database is away
+            except (InterfaceError, OperationalError):  # the database is away
                 connection.close()
         connection.close()
 

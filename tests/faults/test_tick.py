@@ -18,7 +18,7 @@ from ivy.poking import Poke
 from ivy.ticking import Ticker
 from tests.billing.at_once import locked_balances
 from tests.factories import make_customer, make_item
-from tests.faults.clusters import who_bills
+from tests.faults.clusters import lives, who_bills
 from tests.faults.processes import another_connection, start, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -114,7 +114,8 @@ class TestAStop:
         with locked_balances(customer.pk):
             running = start("tick", "--once")
             wait_until(who_bills, what="a billing run of tick")
-            billing = psutil.Process(who_bills())
+            poked = psutil.Process(running.pid).children()
+            assert who_bills() in {process.pid for process in poked}
             os.kill(running.pid, signal.SIGKILL)
-            wait_until(lambda: not billing.is_running() or billing.status() == psutil.STATUS_ZOMBIE, seconds=15)
+            wait_until(lambda: not any(lives(process) for process in poked), what="the end of all that was poked")
             running.communicate(timeout=15)
