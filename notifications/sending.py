@@ -133,8 +133,6 @@ def _begin(log: NotificationLog, claim: Claim, transport: Transport, *, is_fresh
     content = log.content
     me = this_process()
     with halting.chunk(Process.NOTIFICATIONS, partner_id=claim.partner_id), connection.cursor() as cursor:
-        # An acknowledged commit must outlive a crash of the server, whatever it is set to.
-        cursor.execute("SET LOCAL synchronous_commit = on")
         if log.episode_id is not None:
             cursor.execute(_LOCK, [log.episode_id])
         cursor.execute(_LOOK, {"log": log.pk, "token": claim.token})
@@ -274,9 +272,8 @@ def _after_the_commit(log: NotificationLog, claim: Claim, attempt: int, failed: 
 def _settle_sent(log: NotificationLog, claim: Claim, attempt: int, taken: Taken) -> None:
     """The server took it. Also when the lease ran out meanwhile: a late answer turns uncertain into sent."""
 
-    @transaction.atomic(durable=True)
     def settle() -> None:
-        with connection.cursor() as cursor:
+        with connection.cursor() as cursor:  # one statement, which is its own transaction
             cursor.execute(
                 _SETTLE_SENT,
                 {
