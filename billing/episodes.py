@@ -42,17 +42,18 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
             # In id order, and skipping: posting may hold some of them.
             cursor.execute(
                 """
-                SELECT j.customer_id, b.balance
-                FROM billing_customertojudge j JOIN billing_customerbalance b USING (customer_id)
-                WHERE j.customer_id > %(after)s AND (%(only)s::bigint[] IS NULL OR j.customer_id = ANY(%(only)s))
-                ORDER BY j.customer_id LIMIT %(limit)s FOR UPDATE OF j, b SKIP LOCKED
+                SELECT array_agg(customer_id)::text, array_agg(balance)::text, max(customer_id) FROM (
+                    SELECT j.customer_id, b.balance
+                    FROM billing_customertojudge j JOIN billing_customerbalance b USING (customer_id)
+                    WHERE j.customer_id > %(after)s AND (%(only)s::bigint[] IS NULL OR j.customer_id = ANY(%(only)s))
+                    ORDER BY j.customer_id LIMIT %(limit)s FOR UPDATE OF j, b SKIP LOCKED
+                ) noted
                 """,
                 {"after": after, "limit": CUSTOMERS_AT_A_TIME, "only": only},
             )
-            noted = cursor.fetchall()
-            if not noted:
+            customers, balances, last = cursor.fetchone()  # as PostgreSQL writes arrays: they only go back to it
+            if last is None:
                 return Judged(opened, closed, waiting)
-            customers = [customer for customer, _ in noted]
             batches = open_batches()
             # Where no batch is open nothing is pending, and planning to look for it would take longer than all else.
             pending = HAS_PENDING_CALLS if batches else "false"
@@ -60,7 +61,7 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
                 _JUDGE.replace("__PENDING__", pending),
                 {
                     "customers": customers,
-                    "balances": [balance for _, balance in noted],
+                    "balances": balances,
                     "at": at,
                     "settle_days": SETTLE_DAYS,
                     "open_batches": batches,
@@ -70,7 +71,7 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
             closed += closed_now
             opened += opened_now
             waiting += waiting_now
-        after = customers[-1]
+        after = last
 
 
 def judge_settling(*, at: datetime) -> int:
