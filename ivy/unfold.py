@@ -121,7 +121,7 @@ MENU: list[dict[str, Any]] = [
         "items": [
             _list_of("Alarms", "ivy.alarm", "notification_important"),
             _list_of("Probes", "ivy.probe", "troubleshoot"),
-            _list_of("Cache failures", "ivy.cachefailure", "memory_alert"),
+            _list_of("Cache failures", "ivy.cachefailure", "warning"),
             _list_of("Pulses", "ivy.pulse", "ecg_heart"),
             _list_of("Repairs", "ivy.repair", "healing"),
             _list_of("Schedules", "django_q.schedule", "schedule"),

@@ -107,11 +107,16 @@ def _start_servers(family: Family) -> dict[str, str]:
             port = remembered["redis"] = servers.free_port(remembered.get("redis"))
             values["CACHE_URL"] = servers.redis(where, family, port=port)
     PORTS.write_text(json.dumps(remembered))
+    _write_env(values)
+    return {**os.environ, **values, "PYTHONUNBUFFERED": "1"}
+
+
+def _write_env(values: dict[str, str]) -> None:
+    """Let commands in other terminals know."""
     new = ENV.with_name("env.new")
     new.touch(mode=0o600)
     new.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
     new.replace(ENV)
-    return {**os.environ, **values, "PYTHONUNBUFFERED": "1"}
 
 
 def _prepare(python: Path, environment: dict[str, str]) -> list[dict[str, str]]:
@@ -137,6 +142,7 @@ def _start_ivy(python: Path, environment: dict[str, str], family: Family) -> int
     """Start web, queue and tick; the port of the web pages once they answer."""
     port = _web_port()
     environment = {"SITE_URL": f"http://localhost:{port}", **environment}
+    _write_env({**_read_env(), "SITE_URL": environment["SITE_URL"]})
     log = VAR / "log"
     gunicorn = ["-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
     for name, arguments, patience in (
