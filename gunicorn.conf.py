@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ivy import web_logs
+from ivy.doors import web_logs
 
 # Nothing of Django is loaded here: after a reload, workers must find what is on the disk then.
 logger_class = (

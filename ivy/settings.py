@@ -269,7 +269,7 @@ if BEHIND_TLS_PROXY:  # one proxy of ours, which sets both headers itself
 Q_CLUSTER: dict[str, Any] = {
     "name": "ivy",
     "orm": "default",
-    "broker_class": "ivy.signs.Broker",  # the queue in the database, with signs of life
+    "broker_class": "ivy.queue.signs.Broker",  # the queue in the database, with signs of life
     "poll": 1,
     "workers": 2,
     "queue_limit": 2,  # = workers: a task's lock runs from its fetch, so no fetched task may wait behind another

@@ -12,10 +12,11 @@ import pytest
 from django.db.models.functions import Now
 
 from billing.models import BillingRun, ItemKind, LedgerEntry
-from ivy import pulses, ticking
+from ivy import pulses
 from ivy.models import Alarm, Pulse
-from ivy.poking import Poke
-from ivy.ticking import Ticker
+from ivy.queue import ticking
+from ivy.queue.poking import Poke
+from ivy.queue.ticking import Ticker
 from tests.billing.at_once import locked_balances
 from tests.factories import make_customer, make_item
 from tests.faults.clusters import lives, who_bills

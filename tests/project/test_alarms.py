@@ -16,7 +16,7 @@ from ivy import alarms, pulses
 from ivy.alarms import outbox
 from ivy.alarms.own_connection import Lock, one_at_a_time
 from ivy.models import Alarm, AlarmMessage, Pulse
-from ivy.ticking import Ticker
+from ivy.queue.ticking import Ticker
 from notifications import instance
 from notifications.models import NotificationLog
 from tests.billing.at_once import at_once

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from billing.models import HaltCause, Process, QuarantineReason, RunState
-from ivy import metrics, pulses
+from ivy import pulses
+from ivy.doors import metrics
 from ivy.models import Alarm, CacheFailure, Probe, Role
 from notifications.models import BreakerTrip, State
 from tests.factories import (

@@ -12,9 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from billing.models import BillingRun, RunState
-from ivy import pulses, readiness
+from ivy import pulses
+from ivy.doors import readiness
+from ivy.doors.readiness import Part
 from ivy.models import Alarm, Pulse
-from ivy.readiness import Part
 from tests.factories import make_run
 from tests.project.test_pages import STRICT
 

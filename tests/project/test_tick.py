@@ -19,10 +19,11 @@ from django_q.models import Schedule
 
 from billing.models import BillingRun
 from billing.processes import ProcessId
-from ivy import alarms, probing, pulses, tasks, ticking
+from ivy import alarms, probing, pulses, tasks
 from ivy.models import Alarm, Probe, Pulse, Role
 from ivy.probes import Finding
-from ivy.ticking import Ticker
+from ivy.queue import ticking
+from ivy.queue.ticking import Ticker
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +56,7 @@ def tick_has_poked() -> bool:
 
 def news(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     """Level and text of what the ticker logged about the queue and the database."""
-    told = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "ivy.ticking"]
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "ivy.queue.ticking"]
     caplog.clear()
     return [(level, text) for level, text in told if "chedule" not in text]
 

@@ -7,9 +7,10 @@ from django.db import Error, connection
 from django_q.management.commands.qcluster import Command as QClusterCommand
 from django_q.signals import post_spawn
 
-from ivy import cluster, probing, schedules, watchdog
+from ivy import probing, schedules
 from ivy.management.arguments import seconds
 from ivy.models import Role
+from ivy.queue import cluster, watchdog
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from ivy import probing
 from ivy.management.arguments import seconds
 from ivy.models import Role
-from ivy.ticking import Ticker
+from ivy.queue.ticking import Ticker
 
 STOP_SECONDS = 15.0
 ONCE_SECONDS = 15 * 60.0

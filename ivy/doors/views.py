@@ -15,9 +15,9 @@ from health_check.exceptions import ServiceUnavailable
 from health_check.views import HealthCheckView
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ivy import bounded, metrics, readiness
-from ivy.bounded import TookTooLong
-from ivy.readiness import Part
+from ivy.doors import bounded, metrics, readiness
+from ivy.doors.bounded import TookTooLong
+from ivy.doors.readiness import Part
 
 READY_SECONDS = 1.2
 SESSION_SECONDS = 0.5

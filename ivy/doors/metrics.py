@@ -17,7 +17,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from billing.models import HaltCause, Process, QuarantineReason
-from ivy import bounded, pulses
+from ivy import pulses
+from ivy.doors import bounded
 from notifications.backlog import OPEN_STATES
 
 SECONDS = 1.4

@@ -24,8 +24,9 @@ from typing import Any
 from django_q.cluster import Cluster
 from django_q.signals import post_execute, post_execute_in_worker, post_spawn, pre_execute
 
-from ivy import signs, stopping
-from ivy.watchdog import PATIENCE_SECONDS, STOP_SECONDS, Watchdog
+from ivy import stopping
+from ivy.queue import signs
+from ivy.queue.watchdog import PATIENCE_SECONDS, STOP_SECONDS, Watchdog
 
 PARENT_DIED = signal.SIGUSR1
 PR_SET_PDEATHSIG = 1

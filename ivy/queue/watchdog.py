@@ -19,8 +19,9 @@ from django.db import Error, connection
 from django_q.cluster import Cluster
 from django_q.conf import Conf
 
-from ivy import pulses, repairs, signs
+from ivy import pulses, repairs
 from ivy.models import Repair
+from ivy.queue import signs
 
 logger = logging.getLogger(__name__)
 

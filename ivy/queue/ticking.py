@@ -9,7 +9,7 @@ from time import monotonic
 from django.db import InterfaceError, OperationalError, connections
 
 from ivy import alarms, pulses, schedules, tasks
-from ivy.poking import Poke
+from ivy.queue.poking import Poke
 
 logger = logging.getLogger(__name__)
 

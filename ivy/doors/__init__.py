@@ -1,0 +1,1 @@
+"""Doors for machines: is this process alive, can it serve, and the figures."""
