@@ -5,7 +5,7 @@ import re
 import unicodedata
 from datetime import datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
-from functools import cache
+from functools import cache, lru_cache
 
 from babel import Locale
 from babel.core import UnknownLocaleError
@@ -54,7 +54,9 @@ def about(amount: Decimal, currency: str, locale: Locale) -> str:
     return _written(amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP), currency, locale, digits)
 
 
+@lru_cache(maxsize=512)
 def _written(amount: Decimal, currency: str, locale: Locale, digits: int) -> str:
+    amount = amount or abs(amount)  # no minus before nothing; the cache takes both for the same
     # Not `format_currency`: it goes by the decimals of daily use, where the law and our prices go by ISO 4217.
     pattern: NumberPattern = copy.copy(locale.currency_formats["standard"])
     pattern.frac_prec = (digits, digits)

@@ -1,8 +1,10 @@
 """What mails say, and the messages that are made of it: the same for the same rows, and readable for their readers."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email import message_from_bytes, policy
+from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.headerregistry import Address
 from email.utils import parseaddr
@@ -14,11 +16,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from billing.models import BalanceAlert, Customer, Episode, Partner
-from notifications import formats, rendering
+from notifications import formats
 from notifications.facts import PACE_ENTRIES, Pace, Recurring, pace_of
 from notifications.models import NotificationContent, NotificationLog
 from notifications.rendering import Unusable, assemble, for_backend, render
@@ -86,6 +88,10 @@ class TestAmounts:
 
     def test_have_the_decimals_of_the_standard_and_not_those_of_daily_use(self) -> None:
         assert formats.money_left(Decimal("1500.25"), "RSD", formats.locale_of("en")).endswith("1,500.25")
+
+    def test_have_no_minus_before_nothing(self) -> None:
+        for amount in ("0", "-0.001", "0", "0.001"):
+            assert formats.about(Decimal(amount), "GBP", formats.locale_of("en-GB")) == "£0.00"
 
     def test_keep_all_decimals_of_an_agreed_threshold(self) -> None:
         assert formats.money(Decimal("0.125000"), "GBP", formats.locale_of("en-GB")) == "£0.125"
@@ -417,7 +423,7 @@ class TestAMessage:
         tries = []
         for _ in range(2):
             again = NotificationLog.objects.select_related("content", "customer").get(pk=log.pk)
-            tries.append(assemble(again, again.content).as_bytes())
+            tries.append(assemble(again, again.content))
         assert tries[0] == tries[1]
         assert b"\n" not in tries[0].replace(b"\r\n", b"")
         assert max(map(len, tries[0].split(b"\r\n"))) <= 998
@@ -427,7 +433,7 @@ class TestAMessage:
         Partner.objects.filter(pk=harbour().pk).update(name="Müller, Söhne & Co", reply_to="help@harbour.example")
         log = make_owed(recipient="café@example.net".replace("é", "e"))
         content = frozen(log, render(log))
-        message = message_from_bytes(assemble(log, content).as_bytes(), policy=policy.default)
+        message = message_from_bytes(assemble(log, content), policy=policy.default)
         assert message["From"].addresses == (Address("Müller, Söhne & Co", addr_spec=harbour().sender),)
         assert (message["To"], message["Reply-To"]) == ("cafe@example.net", "help@harbour.example")
         assert message["Subject"] == content.subject
@@ -443,26 +449,26 @@ class TestAMessage:
     def test_keeps_its_message_id_to_the_letter_however_long(self) -> None:
         log = make_owed()
         content = frozen(log, render(log))
-        assert f"\r\nMessage-ID: {log.message_id}\r\n".encode() in assemble(log, content).as_bytes()
+        assert f"\r\nMessage-ID: {log.message_id}\r\n".encode() in assemble(log, content)
 
     @pytest.mark.parametrize(("kind", "is_declined"), list(zip(KINDS, [False, True, False, True, False], strict=True)))
     def test_can_be_declined_where_no_contract_needs_it(self, kind: str, is_declined: bool) -> None:
         log = make_mail(kind, account="10001")
         content = frozen(log, render(log))
         header = f"\r\nList-Unsubscribe: <mailto:{harbour().sender}?subject=Unsubscribe%20account%2010001>\r\n".encode()
-        assert (header in assemble(log, content).as_bytes()) is is_declined
+        assert (header in assemble(log, content)) is is_declined
         assert ("rather not get mails like this" in on_one_line(content.text)) is is_declined
 
     def test_goes_to_domains_in_the_letters_of_the_dns(self) -> None:
         log = make_owed(recipient="kasse@bücher.example")
-        assert b"\r\nTo: kasse@xn--bcher-kva.example\r\n" in assemble(log, frozen(log, render(log))).as_bytes()
+        assert b"\r\nTo: kasse@xn--bcher-kva.example\r\n" in assemble(log, frozen(log, render(log)))
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_is_the_same_for_other_backends(self, kind: str) -> None:
         Partner.objects.filter(pk=harbour().pk).update(name='Müller, "Söhne" & Co', reply_to="help@harbour.example")
         log = make_mail(kind)
         content = frozen(log, render(log))
-        ours = message_from_bytes(assemble(log, content).as_bytes(), policy=policy.default)
+        ours = message_from_bytes(assemble(log, content), policy=policy.default)
         theirs = message_from_bytes(for_backend(log, content).message().as_bytes(), policy=policy.default)
         for name in set(ours.keys()) - {"Content-Type", "MIME-Version"}:
             assert theirs[name].strip() == ours[name]  # a folded line may begin with a space
@@ -477,22 +483,32 @@ class TestAMessage:
         assert [mail.to for mail in mailoutbox] == [[log.content.recipient]]
 
 
+def telling(**fields: str) -> tuple[NotificationLog, NotificationContent]:
+    """A mail that says this, in no database."""
+    message_id = fields.pop("message_id", f"<{'a' * 64}@ivy.example>")
+    log = NotificationLog(key="low_balance:1", kind="low_balance", message_id=message_id)
+    usual = {
+        "recipient": "accounts@example.net",
+        "sender": "Harbour <billing@harbour.example>",
+        "subject": "Low balance",
+        "text": "Hello\n",
+        "html": "<p>Hello</p>\n",
+    }
+    return log, NotificationContent(frozen_at=FROZEN, **usual | fields)
+
+
+LINE_ENDS = ["\r\n", "\n", "\r", "\x0b", "\x85", "\u2028", "\r\n\r\n"]
 PRINTABLE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=200)
 
 
 class TestHeadersOfAnyName:
     @given(name=PRINTABLE, subject=PRINTABLE)
+    @example(name="=?utf-8?q?Harbour?=", subject="=?utf-8?q?Low_balance?=")
+    @example(name="\N{TELEPHONE RECEIVER}" * 60, subject="\N{TELEPHONE RECEIVER}" * 200)
+    @example(name="Harbour " * 30, subject="a" + " " * 190 + "b")
     def test_read_back_as_they_were_written(self, name: str, subject: str) -> None:
-        log = NotificationLog(key="low_balance:1", kind="low_balance", message_id=f"<{'a' * 64}@ivy.example>")
-        content = NotificationContent(
-            recipient="accounts@example.net",
-            sender=str(Address(name, addr_spec="billing@harbour.example")),
-            subject=subject,
-            text="Hello\n",
-            html="<p>Hello</p>\n",
-            frozen_at=FROZEN,
-        )
-        raw = assemble(log, content).as_bytes()
+        log, content = telling(sender=str(Address(name, addr_spec="billing@harbour.example")), subject=subject)
+        raw = assemble(log, content)
         message = message_from_bytes(raw, policy=policy.default)
         assert [sender.addr_spec for sender in message["From"].addresses] == ["billing@harbour.example"]
         # Not by `display_name`: some versions of Python put spaces between the words that make up a long name.
@@ -502,4 +518,72 @@ class TestHeadersOfAnyName:
         assert message["Bcc"] is None
         assert len(message.keys()) == 9
         assert raw.isascii()
-        assert rendering.assemble(log, content).as_bytes() == raw
+        assert assemble(log, content) == raw
+
+    @pytest.mark.parametrize(
+        ("recipient", "read"),
+        [
+            ("kasse@bücher.example", "kasse@xn--bcher-kva.example"),
+            ("o'brien+alerts@example.net", "o'brien+alerts@example.net"),
+            ('"a, \\"b\\" <c@d.example>"@example.net', '"a, \\"b\\" <c@d.example>"@example.net'),
+        ],
+    )
+    def test_name_one_recipient_whatever_its_address(self, recipient: str, read: str) -> None:
+        message = message_from_bytes(assemble(*telling(recipient=recipient)), policy=policy.default)
+        assert [address.addr_spec for address in message["To"].addresses] == [read]
+
+    @pytest.mark.parametrize("end", LINE_ENDS)
+    def test_never_begin_another(self, end: str) -> None:
+        for what in ("subject", "message_id"):
+            with pytest.raises(ValueError, match="holds a line break"):
+                assemble(*telling(**{what: f"<1@ivy.example>{end}Bcc: everybody@example.com"}))
+        for name in (f"Harbour{end}Bcc: everybody@example.com", f'"Harbour{end}Bcc: everybody@example.com"'):
+            for what in ("sender", "recipient", "reply_to"):
+                try:
+                    raw = assemble(*telling(**{what: f"{name} <a@example.net>"}))
+                except (ValueError, HeaderParseError):
+                    continue
+                assert b"\r\nBcc" not in raw
+                assert message_from_bytes(raw, policy=policy.default)["Bcc"] is None
+
+
+LINE_BREAK = re.compile("\r\n|\r|\n")
+# What transports and encodings stumble over, in any order.
+NASTY = st.lists(
+    st.sampled_from(
+        ["=20", "=", "=\r\n", " ", "\t", " \n", "\t\r\n", "\r", "\n", "\n\n", ".", "\n.\n", "\r\n..", "\n--=_"]
+    )
+    | st.sampled_from(
+        ["\nFrom ", "\n-- \n", "x" * 73, "x" * 75, "x" * 76, "x" * 1000, " " * 80, "é", "\u2028", "\ufeff"]
+    )
+    | st.sampled_from(["\N{TELEPHONE RECEIVER}", "\x00", "\x7f", "\x0b", "\x0c", "\x85"])
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    max_size=12,
+).map("".join)
+
+
+class TestAMessageOfAnyWords:
+    @given(text=NASTY, html=NASTY)
+    def test_reads_as_it_was_written_but_for_how_lines_end(self, text: str, html: str) -> None:
+        raw = assemble(*telling(text=text, html=html))
+        message = message_from_bytes(raw, policy=policy.default)
+        plain, rich = message.iter_parts()
+        assert [(part.get_content_type(), part.get_content_charset()) for part in (plain, rich)] == [
+            ("text/plain", "utf-8"),
+            ("text/html", "utf-8"),
+        ]
+        for part, said in ((plain, text), (rich, html)):
+            lines = LINE_BREAK.sub("\r\n", said)
+            assert part.get_content() == lines + ("" if not lines or lines.endswith("\r\n") else "\r\n")
+        assert [part.defects for part in (message, plain, rich)] == [[], [], []]
+
+    @given(text=NASTY, html=NASTY)
+    def test_passes_every_server_unchanged(self, text: str, html: str) -> None:
+        raw = assemble(*telling(text=text, html=html))
+        assert raw.isascii()
+        assert b"\0" not in raw
+        lines = raw.split(b"\r\n")
+        assert not any(b"\r" in line or b"\n" in line for line in lines)
+        assert not any(line.endswith((b" ", b"\t")) for line in lines), "which some servers cut off"
+        assert max(map(len, raw.partition(b"\r\n\r\n")[2].split(b"\r\n"))) <= 76
+        assert assemble(*telling(text=text, html=html)) == raw
