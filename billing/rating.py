@@ -34,24 +34,26 @@ _MATCH_ONE_BY_ONE = """
 
 
 _MATCH_ALL_AT_ONCE = """
-        LEFT JOIN (
-            SELECT slice_id, rate_id, row_number() OVER (PARTITION BY slice_id ORDER BY lower) AS number
-            FROM billing_deckrange WHERE slice_id IN ({slices})
-        ) match
-            ON match.slice_id = s.id AND pending.needs_a_rate AND match.number = CASE s.id {searches} END
+        LEFT JOIN LATERAL (
+            SELECT nullif(CASE s.id {searches} END, 0) AS rate_id OFFSET 0
+        ) match ON pending.needs_a_rate
 """
 _SEARCH_IN_ONE_SLICE = """
-                WHEN {one} THEN width_bucket(
+                WHEN {one} THEN (
+                    SELECT array_agg(coalesce(rate_id, 0) ORDER BY lower) FROM billing_deckrange WHERE slice_id = {one}
+                )[width_bucket(
                     pending.position,
                     (SELECT array_agg(lower ORDER BY lower) FROM billing_deckrange WHERE slice_id = {one})
-                )
+                )]
 """
 
 
 def _match_all_at_once(slices: Sequence[int]) -> str:
-    """The number of the range by binary search in an array of a slice's bounds, and a hash join with the ranges."""
-    searches = "".join(_SEARCH_IN_ONE_SLICE.format(one=int(one)) for one in slices)
-    return _MATCH_ALL_AT_ONCE.format(slices=", ".join(str(int(one)) for one in slices), searches=searches)
+    """Binary search in an array of a slice's bounds, and the rate at the same place of a second array.
+
+    Both are made once a query. A gap of the deck is 0 there: with NULLs in it, an array is not read by place any more.
+    """
+    return _MATCH_ALL_AT_ONCE.format(searches="".join(_SEARCH_IN_ONE_SLICE.format(one=int(one)) for one in slices))
 
 
 # One row a pending call, with `outcome` (charge, free, quarantine; NULL: not to be decided now, its deck changes just
@@ -60,9 +62,8 @@ def _match_all_at_once(slices: Sequence[int]) -> str:
 _RATED = """
     pending AS MATERIALIZED (
         SELECT p.*, cu.currency, cu.partner_id, cu.closed_at AS customer_closed_at,
-            length(p.to_number) BETWEEN 1 AND 20 AND translate(p.to_number, '0123456789', '') = ''
-                AS has_possible_number,
-            CASE WHEN translate(p.to_number, '0123456789', '') = '' THEN number_position(p.to_number) END AS position,
+            length(p.to_number) BETWEEN 1 AND 20 AND n.is_digits AS has_possible_number,
+            CASE WHEN n.is_digits THEN number_position(p.to_number) END AS position,
             p.is_answered AND p.seconds > 0 AND NOT p.is_internal AS needs_a_rate,
             coalesce(p.answered_at, p.started_at) AS rated_at,
             deck_of_call(p.direction, cu.rate_deck_id, cu.inbound_deck_id, cu.currency, pa.rate_deck_id, pa.currency)
@@ -70,6 +71,7 @@ _RATED = """
         FROM {of} p
         LEFT JOIN billing_customer cu ON cu.id = p.customer_id
         LEFT JOIN billing_partner pa ON pa.id = cu.partner_id
+        CROSS JOIN LATERAL (SELECT ltrim(p.to_number, '0123456789') = '' AS is_digits OFFSET 0) n
         WHERE {where}
     ), matched AS (
         SELECT pending.*, s.id AS slice_id, d.decimals, d.rounding, r.id AS rate_id, r.destination,
