@@ -15,6 +15,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from billing import prepared
 from billing.models import HaltCause, Partner, Process, ProcessSwitch
 
 CHUNK_LOCK_SECONDS = 2
@@ -65,17 +66,16 @@ def chunk(process: Process, *, partner_id: int | None) -> Iterator[None]:
     Its commit outlives a crash of the server, whatever that is set to.
     """
     with transaction.atomic(durable=True):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                _ENTER,
-                {
-                    "lock": LOCKS[process],
-                    "partner": partner_id or 0,
-                    "lock_timeout": f"{CHUNK_LOCK_SECONDS}s",
-                    "statement_timeout": f"{CHUNK_STATEMENT_SECONDS}s",
-                    "idle_timeout": f"{CHUNK_IDLE_SECONDS}s",
-                },
-            )
+        prepared.fetch(
+            _ENTER,
+            {
+                "lock": LOCKS[process],
+                "partner": partner_id or 0,
+                "lock_timeout": f"{CHUNK_LOCK_SECONDS}s",
+                "statement_timeout": f"{CHUNK_STATEMENT_SECONDS}s",
+                "idle_timeout": f"{CHUNK_IDLE_SECONDS}s",
+            },
+        )
         refuse_when_halted(process, partner_id=partner_id)
         yield
 
@@ -85,22 +85,23 @@ _ENTER = """
 SELECT set_config('lock_timeout', %(lock_timeout)s, true), set_config('statement_timeout', %(statement_timeout)s, true),
     set_config('idle_in_transaction_session_timeout', %(idle_timeout)s, true),
     set_config('synchronous_commit', 'on', true),
-    pg_advisory_xact_lock_shared(%(lock)s, 0), pg_advisory_xact_lock_shared(%(lock)s, %(partner)s)
+    pg_advisory_xact_lock_shared(%(lock)s::integer, 0),
+    pg_advisory_xact_lock_shared(%(lock)s::integer, %(partner)s::integer)
 """
 
 
 def refuse_when_halted(process: Process, *, partner_id: int | None) -> None:
     """Raise ProcessHalted if a halt of the process is in force for everyone or for the partner."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM billing_processswitch"
-            " WHERE process = %s AND is_halted AND (partner_id IS NULL OR partner_id = %s)"
-            " ORDER BY partner_id DESC NULLS FIRST LIMIT 1",
-            [process.value, partner_id],
-        )
-        row = cursor.fetchone()
-    if row is not None:
-        raise ProcessHalted(ProcessSwitch.objects.get(pk=row[0]))
+    rows = prepared.fetch(_SWITCH, {"process": process.value, "partner": partner_id})
+    if rows:
+        raise ProcessHalted(ProcessSwitch.objects.get(pk=rows[0][0]))
+
+
+_SWITCH = """
+SELECT id FROM billing_processswitch
+WHERE process = %(process)s AND is_halted AND (partner_id IS NULL OR partner_id = %(partner)s)
+ORDER BY partner_id DESC NULLS FIRST LIMIT 1
+"""
 
 
 def halt(

@@ -6,8 +6,7 @@ from decimal import Decimal
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from django.db import connection
-
+from billing import prepared
 from notifications import formats
 from notifications.formats import set_apart
 from notifications.models import NotificationLog
@@ -146,36 +145,34 @@ def pace_of(customer_id: int, *, at: datetime) -> Pace:
     count. Reads the customer's last PACE_ENTRIES rows at most, by index; who has more in two weeks is judged by the
     time that those took.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH latest AS MATERIALIZED (
-                SELECT key, kind, amount, occurred_at, posted_at, reverses, period_end - period_start AS period_days
-                FROM billing_ledgerentry WHERE customer_id = %(customer)s ORDER BY id DESC LIMIT %(limit)s
-            ), charge AS MATERIALIZED (
-                SELECT * FROM latest l
-                WHERE kind IN ('call', 'recurring') AND occurred_at <= %(at)s
-                  AND NOT EXISTS (SELECT FROM latest r WHERE r.reverses = l.key)
-            ), begin AS (
-                SELECT greatest(
-                    %(at)s::timestamptz - make_interval(days => %(days)s),
-                    CASE WHEN (SELECT count(*) FROM latest) < %(limit)s
-                        THEN (SELECT min(occurred_at) FROM charge) ELSE (SELECT min(posted_at) FROM latest) END
-                ) AS at
-            )
-            SELECT 'calls', begin.at, NULL::integer, sum(-amount)
-            FROM begin LEFT JOIN charge ON charge.kind = 'call' AND occurred_at >= begin.at GROUP BY begin.at
-            UNION ALL
-            SELECT 'recurring', occurred_at + make_interval(days => period_days), period_days, sum(-amount)
-            FROM charge WHERE kind = 'recurring' AND period_days > 0
-              AND occurred_at > %(at)s::timestamptz - make_interval(days => period_days)
-            GROUP BY occurred_at, period_days
-            """,
-            {"customer": customer_id, "at": at, "days": PACE_DAYS, "limit": PACE_ENTRIES},
-        )
-        rows = cursor.fetchall()
+    rows = prepared.fetch(_PACE, {"customer": customer_id, "at": at, "days": PACE_DAYS, "limit": PACE_ENTRIES})
     (begin, calls) = next((when, amount or Decimal(0)) for kind, when, _, amount in rows if kind == "calls")
     return Pace(
         calls_a_day=calls / Decimal(max(at - begin, DAY) / DAY),
         recurring=tuple(Recurring(amount, when, days) for kind, when, days, amount in rows if kind == "recurring"),
     )
+
+
+_PACE = """
+WITH latest AS MATERIALIZED (
+    SELECT key, kind, amount, occurred_at, posted_at, reverses, period_end - period_start AS period_days
+    FROM billing_ledgerentry WHERE customer_id = %(customer)s ORDER BY id DESC LIMIT %(limit)s
+), charge AS MATERIALIZED (
+    SELECT * FROM latest l
+    WHERE kind IN ('call', 'recurring') AND occurred_at <= %(at)s
+      AND NOT EXISTS (SELECT FROM latest r WHERE r.reverses = l.key)
+), begin AS (
+    SELECT greatest(
+        %(at)s::timestamptz - make_interval(days => %(days)s),
+        CASE WHEN (SELECT count(*) FROM latest) < %(limit)s
+            THEN (SELECT min(occurred_at) FROM charge) ELSE (SELECT min(posted_at) FROM latest) END
+    ) AS at
+)
+SELECT 'calls', begin.at, NULL::integer, sum(-amount)
+FROM begin LEFT JOIN charge ON charge.kind = 'call' AND occurred_at >= begin.at GROUP BY begin.at
+UNION ALL
+SELECT 'recurring', occurred_at + make_interval(days => period_days), period_days, sum(-amount)
+FROM charge WHERE kind = 'recurring' AND period_days > 0
+  AND occurred_at > %(at)s::timestamptz - make_interval(days => period_days)
+GROUP BY occurred_at, period_days
+"""

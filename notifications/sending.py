@@ -19,7 +19,7 @@ from typing import TypeVar
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 
-from billing import episodes, halting
+from billing import episodes, halting, prepared
 from billing.models import CustomerStatus, Process
 from billing.processes import this_process
 from notifications import breaker, instance, kinds, rendering
@@ -132,15 +132,15 @@ def _begin(log: NotificationLog, claim: Claim, transport: Transport, *, is_fresh
     """The point of no return, one commit; the attempt's id. Raises MayNotSend or ProcessHalted, nothing changed."""
     content = log.content
     me = this_process()
-    with halting.chunk(Process.NOTIFICATIONS, partner_id=claim.partner_id), connection.cursor() as cursor:
+    with halting.chunk(Process.NOTIFICATIONS, partner_id=claim.partner_id):
         if log.episode_id is not None:
-            cursor.execute(_LOCK, [log.episode_id])
-        cursor.execute(_LOOK, {"log": log.pk, "token": claim.token})
-        seen = _Seen(*cursor.fetchone())
+            prepared.fetch(_LOCK, {"episode": log.episode_id})
+        (found,) = prepared.fetch(_LOOK, {"log": log.pk, "token": claim.token})
+        seen = _Seen(*found)
         if not seen.is_mine:  # first: to who was replaced, the mail that its successor sent looks like one too many
             raise NotMine(log.key)
         _check(log, seen)
-        cursor.execute(
+        rows = prepared.fetch(
             _SEND,
             {
                 "log": log.pk,
@@ -164,10 +164,9 @@ def _begin(log: NotificationLog, claim: Claim, transport: Transport, *, is_fresh
                 "episode": log.episode_id,
             },
         )
-        row = cursor.fetchone()
-        if row is None:
+        if not rows:
             raise NotMine(log.key)
-    return int(row[0])
+    return int(rows[0][0])
 
 
 @dataclass(frozen=True)
@@ -272,21 +271,15 @@ def _after_the_commit(log: NotificationLog, claim: Claim, attempt: int, failed: 
 def _settle_sent(log: NotificationLog, claim: Claim, attempt: int, taken: Taken) -> None:
     """The server took it. Also when the lease ran out meanwhile: a late answer turns uncertain into sent."""
 
-    def settle() -> None:
-        with connection.cursor() as cursor:  # one statement, which is its own transaction
-            cursor.execute(
-                _SETTLE_SENT,
-                {
-                    "attempt": attempt,
-                    "log": log.pk,
-                    "token": claim.token,
-                    "code": taken.code,
-                    "words": taken.words,
-                    "provider_id": taken.provider_id,
-                },
-            )
-
-    _stubbornly(settle)
+    what = {
+        "attempt": attempt,
+        "log": log.pk,
+        "token": claim.token,
+        "code": taken.code,
+        "words": taken.words,
+        "provider_id": taken.provider_id,
+    }
+    _stubbornly(lambda: prepared.fetch(_SETTLE_SENT, what))  # one statement, which is its own transaction
 
 
 def _end_attempt(attempt: int, **what: object) -> None:
@@ -386,7 +379,7 @@ def _untell(log: NotificationLog) -> None:
 
 # The episode before the log, as everybody locks them, and in a statement of its own: the next one then sees all that
 # was committed while it waited. The balance is only read: locked, billing would have to leave the customer out.
-_LOCK = "SELECT FROM billing_episode WHERE id = %s FOR UPDATE"
+_LOCK = "SELECT id FROM billing_episode WHERE id = %(episode)s FOR UPDATE"
 
 _LOOK = """
 SELECT
