@@ -63,7 +63,7 @@ def main() -> None:
         databases.inside(
             world,
             "from benchmarks import worlds\n"
-            f"worlds.build(customers={options.customers}); worlds.add_calls({options.calls})",
+            f"worlds.build(customers={options.customers}); worlds.pay_in(1_000); worlds.add_calls({options.calls})",
         )
         rows = Path(folder) / "entries"
         with databases.temporary(WORK, like=WORLD) as work:

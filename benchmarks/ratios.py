@@ -25,7 +25,7 @@ def save_entries(url: str, rows: Path) -> None:
     with (
         psycopg.connect(url) as database,
         database.cursor() as cursor,
-        cursor.copy(f"COPY billing_ledgerentry ({COLUMNS}) TO STDOUT") as copy,
+        cursor.copy(f"COPY (SELECT {COLUMNS} FROM billing_ledgerentry WHERE run_id IS NOT NULL) TO STDOUT") as copy,
         rows.open("wb") as file,
     ):
         for block in copy:

@@ -74,7 +74,8 @@ def main() -> None:
         databases.inside(
             world,
             "from benchmarks import worlds\n"
-            f"worlds.build(customers={options.customers}, prefixes=100); worlds.add_items({options.items})",
+            f"worlds.build(customers={options.customers}, prefixes=100); worlds.pay_in(1_000)\n"
+            f"worlds.add_items({options.items})",
         )
         rows = Path(folder) / "entries"
         with databases.temporary(WORK, like=WORLD) as work:

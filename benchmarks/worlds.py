@@ -41,6 +41,22 @@ def build(*, customers: int, partners: int = 4, prefixes: int = PREFIXES) -> Non
         )
 
 
+def pay_in(amount: int) -> None:
+    """So much on the balance of each customer, as prepaid customers have: what is charged then makes nobody fall."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO billing_ledgerentry (key, customer_id, kind, amount, currency, occurred_at, booked_month,
+                                             charge_number, description, reason, entered_by)
+            SELECT 'payment:bank:' || id, id, 'payment', %s, currency, timestamptz '2026-01-01 00:00Z', '2026-01-01', 1,
+                'Payment', '', ''
+            FROM billing_customer
+            """,
+            [amount],
+        )
+        cursor.execute("DELETE FROM billing_customertojudge")
+
+
 def add_calls(count: int, *, batch_size: int = 50_000, analyze: bool = True) -> None:
     """So many outbound calls in arrival batches, in no order of customers."""
     with connection.cursor() as cursor:

@@ -42,7 +42,7 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
             # In id order, and skipping: posting may hold some of them.
             cursor.execute(
                 """
-                SELECT array_agg(customer_id)::text, array_agg(balance)::text, max(customer_id) FROM (
+                SELECT array_agg(customer_id)::text, array_agg(balance)::text, count(*), max(customer_id) FROM (
                     SELECT j.customer_id, b.balance
                     FROM billing_customertojudge j JOIN billing_customerbalance b USING (customer_id)
                     WHERE j.customer_id > %(after)s AND (%(only)s::bigint[] IS NULL OR j.customer_id = ANY(%(only)s))
@@ -51,8 +51,9 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
                 """,
                 {"after": after, "limit": CUSTOMERS_AT_A_TIME, "only": only},
             )
-            customers, balances, last = cursor.fetchone()  # as PostgreSQL writes arrays: they only go back to it
-            if last is None:
+            # The arrays as PostgreSQL writes them: they only go back to it.
+            customers, balances, count, last = cursor.fetchone()
+            if not count:
                 return Judged(opened, closed, waiting)
             batches = open_batches()
             # Where no batch is open nothing is pending, and planning to look for it would take longer than all else.
@@ -71,6 +72,8 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
             closed += closed_now
             opened += opened_now
             waiting += waiting_now
+        if count < CUSTOMERS_AT_A_TIME:
+            return Judged(opened, closed, waiting)
         after = last
 
 
