@@ -9,16 +9,10 @@ checkpoint; the table shows medians. Flattening the deck counts, importing the c
 
 import argparse
 import json
-from collections import defaultdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import psycopg
+from functools import partial
 
 from benchmarks import databases, ratios
 
-WORLD = "ivy_benchmark_world"
-WORK = "ivy_benchmark_work"
 LOOP_CALLS = 2_000
 
 LOOP = f"""
@@ -57,41 +51,24 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    seconds: dict[str, list[float]] = defaultdict(list)
-    with databases.temporary(WORLD) as world, TemporaryDirectory() as folder:
-        databases.manage(world, "migrate", "-v0")
-        databases.inside(
-            world,
-            "from benchmarks import worlds\n"
-            f"worlds.build(customers={options.customers}); worlds.pay_in(1_000); worlds.add_calls({options.calls})",
-        )
-        rows = Path(folder) / "entries"
-        with databases.temporary(WORK, like=WORLD) as work:
-            run_billing(work, options.calls)
-            ratios.save_entries(work, rows)
-        for number in range(1, options.rounds + 1):
-            for name, measure in (
-                (ratios.RAW, lambda work: ratios.copy_entries(work, rows)),
-                (ratios.BARE, lambda work: ratios.copy_entries(work, rows, into_a_bare_table=True)),
-                ("rate and post, one worker", lambda work: run_billing(work, options.calls)),
-                ("rate and post, two workers", lambda work: run_billing(work, options.calls, workers=2)),
-                (ratios.LOOP, lambda work: float(databases.inside(work, LOOP)) * options.calls / LOOP_CALLS),
-            ):
-                with databases.temporary(WORK, like=WORLD) as work:
-                    ratios.checkpoint()
-                    seconds[name].append(measure(work))
-                print(f"round {number}: {name}: {seconds[name][-1]:.1f} s", flush=True)
-    ratios.print_table(seconds, options.calls)
+    ratios.compare(
+        build="from benchmarks import worlds\n"
+        f"worlds.build(customers={options.customers}); worlds.pay_in(1_000); worlds.add_calls({options.calls})",
+        run=partial(run_billing, calls=options.calls),
+        what="rate and post",
+        loop=LOOP,
+        entries=options.calls,
+        loop_entries=LOOP_CALLS,
+        rounds=options.rounds,
+    )
 
 
-def run_billing(url: str, calls: int, *, workers: int = 1) -> float:
-    """Seconds that a run takes by its own clock (the database's), from its beginning to its end."""
+def run_billing(url: str, *, calls: int, workers: int = 1) -> float:
+    """Seconds that a run takes."""
     answer = json.loads(databases.manage(url, "run_billing", "--only=calls", f"--workers={workers}", "--json"))
     if (answer["state"], answer["calls_billed"]) != ("done", calls):
         raise SystemExit(f"The run did not charge every call: {answer}")
-    with psycopg.connect(url) as database:
-        row = database.execute("SELECT extract(epoch FROM ended_at - started_at) FROM billing_billingrun").fetchone()
-    return float(row[0]) if row else 0.0
+    return ratios.seconds_of_the_run(url)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,10 @@ functions.
 
 import argparse
 import json
-from collections import defaultdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import psycopg
+from functools import partial
 
 from benchmarks import databases, ratios
 
-WORLD = "ivy_benchmark_world"
-WORK = "ivy_benchmark_work"
 LOOP_ITEMS = 2_000
 AT = "2026-01-29"
 
@@ -68,43 +62,26 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    seconds: dict[str, list[float]] = defaultdict(list)
-    with databases.temporary(WORLD) as world, TemporaryDirectory() as folder:
-        databases.manage(world, "migrate", "-v0")
-        databases.inside(
-            world,
-            "from benchmarks import worlds\n"
-            f"worlds.build(customers={options.customers}, prefixes=100); worlds.pay_in(1_000)\n"
-            f"worlds.add_items({options.items})",
-        )
-        rows = Path(folder) / "entries"
-        with databases.temporary(WORK, like=WORLD) as work:
-            run_billing(work, options.items)
-            ratios.save_entries(work, rows)
-        for number in range(1, options.rounds + 1):
-            for name, measure in (
-                (ratios.RAW, lambda work: ratios.copy_entries(work, rows)),
-                (ratios.BARE, lambda work: ratios.copy_entries(work, rows, into_a_bare_table=True)),
-                ("charge items, one worker", lambda work: run_billing(work, options.items)),
-                ("charge items, two workers", lambda work: run_billing(work, options.items, workers=2)),
-                (ratios.LOOP, lambda work: float(databases.inside(work, LOOP)) * options.items / LOOP_ITEMS),
-            ):
-                with databases.temporary(WORK, like=WORLD) as work:
-                    ratios.checkpoint()
-                    seconds[name].append(measure(work))
-                print(f"round {number}: {name}: {seconds[name][-1]:.1f} s", flush=True)
-    ratios.print_table(seconds, options.items)
+    ratios.compare(
+        build="from benchmarks import worlds\n"
+        f"worlds.build(customers={options.customers}, prefixes=100); worlds.pay_in(1_000)\n"
+        f"worlds.add_items({options.items})",
+        run=partial(run_billing, items=options.items),
+        what="charge items",
+        loop=LOOP,
+        entries=options.items,
+        loop_entries=LOOP_ITEMS,
+        rounds=options.rounds,
+    )
 
 
-def run_billing(url: str, items: int, *, workers: int = 1) -> float:
-    """Seconds that a run takes by its own clock (the database's), from its beginning to its end."""
+def run_billing(url: str, *, items: int, workers: int = 1) -> float:
+    """Seconds that a run takes."""
     command = ["run_billing", "--only=items", f"--at={AT}", f"--workers={workers}", "--json"]
     answer = json.loads(databases.manage(url, *command))
     if (answer["state"], answer["item_charges"]) != ("done", items):
         raise SystemExit(f"The run did not charge every item once: {answer}")
-    with psycopg.connect(url) as database:
-        row = database.execute("SELECT extract(epoch FROM ended_at - started_at) FROM billing_billingrun").fetchone()
-    return float(row[0]) if row else 0.0
+    return ratios.seconds_of_the_run(url)
 
 
 if __name__ == "__main__":
