@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connection
 
-from billing import halting, items, quiet_sources
+from billing import halting, items, quiet_sources, runs
 from billing.checking import Check
 from billing.models import (
     BillingChunk,
@@ -109,12 +109,12 @@ def _look() -> _Seen:
         cursor.execute("SELECT statement_timestamp()")
         (now,) = cursor.fetchone()
     ended_well = BillingRun.objects.exclude(state__in=[RunState.RUNNING, RunState.FAILED])
-    runs = (
+    lately = (
         ended_well.filter(partner__isnull=True, max_periods__isnull=True)
         .order_by("-started_at")
         .values_list("pk", "started_at", "business_at", "processes", "halted")[:RUNS_LOOKED_AT]
     )
-    return _Seen(now, switches, [_Run(*run) for run in runs])
+    return _Seen(now, switches, [_Run(*run) for run in lately])
 
 
 # Runs ----------------------------------------------------------------------------------------------------------------
@@ -122,13 +122,8 @@ def _look() -> _Seen:
 
 def _runs(seen: _Seen) -> Check:
     """The last good run is too old. A run that is under way and moves is no trouble, however long it takes."""
-    last = (
-        BillingRun.objects.exclude(state__in=[RunState.RUNNING, RunState.FAILED])
-        .order_by("-started_at")
-        .values_list("ended_at", flat=True)
-        .first()
-    )
-    running = BillingRun.objects.filter(state=RunState.RUNNING).first()
+    last = good.ended_at if (good := runs.last_good()) else None
+    running = runs.under_way()
     since = last or BillingRun.objects.order_by("started_at").values_list("started_at", flat=True).first()
     if since is None or seen.now - since <= RUNS_TOO_OLD or (running and _why_it_hangs(running, seen) is None):
         return Check("billing-runs")
@@ -145,7 +140,7 @@ def _runs(seen: _Seen) -> Check:
 
 
 def _hangs(seen: _Seen) -> Check:
-    running = BillingRun.objects.filter(state=RunState.RUNNING).first()
+    running = runs.under_way()
     why = _why_it_hangs(running, seen) if running else None
     if running is None or why is None:
         return Check("billing-hangs")
@@ -279,15 +274,15 @@ def _switched_lately(seen: _Seen) -> bool:
 
 def _partners_left_alone(seen: _Seen) -> set[str]:
     """Partners that are not halted, and of whose calls both the last run and one half an hour ago left something."""
-    runs = seen.last_runs_of(Process.CALLS)
-    earlier = next((run for run in runs if seen.now - run.started_at >= CALLS_UNBILLED_FOR), None)
-    if not runs or earlier is None or earlier == runs[0]:
+    lately = seen.last_runs_of(Process.CALLS)
+    earlier = next((run for run in lately if seen.now - run.started_at >= CALLS_UNBILLED_FOR), None)
+    if not lately or earlier is None or earlier == lately[0]:
         return set()
     left = BillingChunk.objects.filter(process=Process.CALLS, state=ChunkState.LEFT, partner__isnull=False)
     by_run = [
         set(left.filter(run_id=run.id).values_list("partner__slug", flat=True))
         - set(run.halted_partners(Process.CALLS))
-        for run in (runs[0], earlier)
+        for run in (lately[0], earlier)
     ]
     return by_run[0] & by_run[1] - seen.halted_partners(Process.CALLS)
 
@@ -321,10 +316,10 @@ def _items_overdue(seen: _Seen) -> Check:
 
 def _items_left(seen: _Seen) -> tuple[int, date | None]:
     """Items due for more than a day that the last run found and left, though not halted: how many, since when."""
-    runs = seen.last_runs_of(Process.ITEMS)
-    if not runs or seen.is_halted(Process.ITEMS):
+    lately = seen.last_runs_of(Process.ITEMS)
+    if not lately or seen.is_halted(Process.ITEMS):
         return 0, None
-    last = runs[0]
+    last = lately[0]
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from billing import runs
 from billing.checking import Check
-from billing.models import BillingRun, RunState
 from billing.processes import ProcessId
 from ivy import cache, probing, pulses
 from ivy.models import Probe, Role
@@ -118,7 +118,7 @@ def _queue(now: datetime) -> Part:
 
 
 def _billing(now: datetime) -> Part:
-    last = BillingRun.objects.exclude(state__in=[RunState.RUNNING, RunState.FAILED]).order_by("-started_at").first()
+    last = runs.last_good()
     if last is None or last.ended_at is None:
         return Part("billing", False, "no run has been completed yet")
     age = now - last.ended_at
