@@ -13,7 +13,7 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
-from django.db.models import F, Model, QuerySet
+from django.db.models import F, Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.formats import localize
 from django.utils.html import format_html
@@ -21,8 +21,9 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
+from billing.admin.base import MillionsAdmin
 from ivy import incident_admin
-from ivy.models import Alarm, AlarmMessage, CacheFailure, Probe, Pulse, Repair
+from ivy.models import Alarm, AlarmMessage, AuditEntry, CacheFailure, CustomerNote, Probe, Pulse, Repair
 
 __all__ = ["incident_admin"]
 
@@ -145,6 +146,32 @@ class AlarmAdmin(LookOnlyAdmin):
 class RepairAdmin(LookOnlyAdmin):
     list_display = ("part", "what", "at", "host")
     ordering = ("-at",)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(MillionsAdmin):
+    """Who did what, to what, why: searched by person, by the name of the thing, and by verb."""
+
+    list_display = ("at", "by", "verb", "noun", "name", "summary", "reason")
+    list_filter = ("verb", "noun")
+    search_help_text = "The e-mail address of a person, or the account, key or name of a thing."
+    fields = (("at", "by"), ("verb", "noun"), "name", "summary", "reason", "before", "after")
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        return ("by", "name")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (queryset.filter(Q(by=term.lower()) | Q(name=term)) if term else queryset), False
+
+
+@admin.register(CustomerNote)
+class CustomerNoteAdmin(LookOnlyAdmin):
+    list_display = ("at", "by", "customer", "text")
+    list_select_related = ("customer",)
+    ordering = ("-id",)
 
 
 @admin.register(AccessAttempt)

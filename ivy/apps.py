@@ -3,6 +3,7 @@ import logging
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import register
+from django.db.models.signals import post_migrate
 
 from ivy import telemetry
 from ivy.checks import environment_makes_sense
@@ -16,6 +17,14 @@ class IvyConfig(AppConfig):
 
     def ready(self) -> None:
         register(environment_makes_sense)
+        post_migrate.connect(_make_roles, sender=self)
         telemetry.start()
         if not settings.DEBUG:
             logging.captureWarnings(True)  # in the form of all other lines
+
+
+def _make_roles(**_about: object) -> None:
+    """Permissions come into being after a migration, by this very signal; so do the roles that are made of them."""
+    from ivy.staff import roles  # noqa: PLC0415 - models can be imported only once all apps are ready
+
+    roles.install()

@@ -113,6 +113,8 @@ MENU: list[dict[str, Any]] = [
             _list_of("Second factors", "mfa.authenticator", "key"),
             _list_of("Failed log-ins", "axes.accessattempt", "gpp_bad"),
             _list_of("Log-ins", "axes.accesslog", "login"),
+            _list_of("Audit trail", "ivy.auditentry", "history_edu"),
+            _list_of("Notes", "ivy.customernote", "sticky_note_2"),
         ],
     },
     {
@@ -140,7 +142,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_ICON": _static("ivy/ivy.svg"),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("ivy/ivy.svg")}],
-    "STYLES": [_static("ivy/admin.css")],
+    "STYLES": [_static("ivy/admin.css"), _static("ivy/control.css")],
     "ACCOUNT": {
         "navigation": [
             {"title": "Change password", "link": reverse_lazy("account_change_password")},

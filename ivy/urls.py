@@ -5,12 +5,17 @@ from django.urls import include, path
 
 from ivy import views
 from ivy.doors import views as doors
+from ivy.staff import urls as staff
 
 # One log-in for everybody: the admin's own would know neither second factors nor our pages.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 # Ours first: the admin's own end in one that takes everything.
-staff_pages = [path("runbook/", admin.site.admin_view(views.runbook), name="runbook"), *admin.site.urls[0]]
+staff_pages = [
+    path("runbook/", admin.site.admin_view(views.runbook), name="runbook"),
+    *staff.urlpatterns,
+    *admin.site.urls[0],
+]
 
 urlpatterns = [
     path("", views.home, name="home"),

@@ -129,6 +129,7 @@ class QuarantinedCall(models.Model):
     dismissed_because = models.TextField(blank=True)
 
     class Meta:
+        permissions = [("work_quarantine", "Can release and dismiss quarantined calls")]
         constraints = [
             models.UniqueConstraint(fields=["call_key", "content_hash"], name="one_quarantine_row_per_call_record"),
             models.CheckConstraint(condition=Q(reason__in=QuarantineReason.values), name="quarantine_reason_is_known"),

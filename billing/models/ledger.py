@@ -57,6 +57,13 @@ class LedgerEntry(models.Model):
 
     class Meta:
         verbose_name_plural = "ledger entries"
+        permissions = [
+            ("take_payment", "Can take payments and give refunds"),
+            ("give_credit", "Can give credit"),
+            ("approve_credit", "Can approve credits above the limit"),
+            ("adjust_balance", "Can adjust balances"),
+            ("reverse_entry", "Can reverse entries"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["key"], name="one_entry_per_key"),
             models.UniqueConstraint(

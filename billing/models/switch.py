@@ -32,6 +32,7 @@ class ProcessSwitch(models.Model):
 
     class Meta:
         verbose_name_plural = "process switches"
+        permissions = [("halt_process", "Can halt processes"), ("resume_process", "Can resume processes")]
         constraints = [
             models.UniqueConstraint(
                 fields=["process", "partner", "cause"],

@@ -1,8 +1,10 @@
-"""Ivy's own nouns, one file each: signs of life, probes, repairs, alarms and what staff are told of them, incidents."""
+"""Ivy's own nouns, one file each: signs of life, probes, repairs, alarms, incidents, what staff did and noted."""
 
 from ivy.models.alarm import Alarm
 from ivy.models.alarm_message import AlarmMessage, Channel, Event
+from ivy.models.audit import AuditEntry
 from ivy.models.incident import Audience, Incident, IncidentState, IncidentUpdate, Part
+from ivy.models.note import CustomerNote
 from ivy.models.probe import CacheFailure, Probe, Role
 from ivy.models.pulse import Pulse
 from ivy.models.repair import Repair
@@ -11,8 +13,10 @@ __all__ = [
     "Alarm",
     "AlarmMessage",
     "Audience",
+    "AuditEntry",
     "CacheFailure",
     "Channel",
+    "CustomerNote",
     "Event",
     "Incident",
     "IncidentState",

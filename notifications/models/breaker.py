@@ -51,6 +51,7 @@ class BreakerTrip(models.Model):
     reset_because = models.TextField(blank=True, default="")
 
     class Meta:
+        permissions = [("reset_breaker", "Can reset the breaker")]
         constraints = [
             models.UniqueConstraint(
                 F("reset_at"), condition=Q(reset_at__isnull=True), nulls_distinct=False, name="one_open_trip"

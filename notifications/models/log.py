@@ -84,6 +84,11 @@ class NotificationLog(models.Model):
     class Meta:
         verbose_name = "notification"
         verbose_name_plural = "notification log"
+        permissions = [
+            ("review_mails", "Can approve, retry, resend, settle and suppress mails"),
+            ("mark_errant", "Can mark sent mails as errant"),
+            ("apologise", "Can send apologies"),
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=State.values), name="notification_state_is_known"),
             models.CheckConstraint(condition=Q(because__in=Because.values), name="notification_reason_is_known"),

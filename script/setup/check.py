@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import browser
 import libraries
 import servers
 from children import Family, start_time
@@ -78,6 +79,7 @@ def _environment(where: servers.Place, family: Family) -> dict[str, str]:
         "DEBUG": "true",
         "ALLOWED_HOSTS": "localhost",
         "EMAIL_URL": "consolemail://",
+        "IVY_CHROMIUM": browser.find_or_install(),
         "DATABASE_URL": os.environ.get("DATABASE_URL")
         or servers.postgres(where, family, port=servers.free_port(), is_throwaway=True),
         "CACHE_URL": os.environ.get("CACHE_URL")

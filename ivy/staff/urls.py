@@ -1,0 +1,5 @@
+"""The addresses of the control room, below /admin/. One line a page; each names its permission itself."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

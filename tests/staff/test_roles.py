@@ -1,0 +1,49 @@
+"""Who may do what: roles are made by code, and each holds what the ones it includes hold."""
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+
+from ivy.accounts.models import User
+from ivy.staff import roles
+
+pytestmark = pytest.mark.django_db
+
+
+def permissions(role: str) -> set[str]:
+    group = Group.objects.get(name=role)
+    return {f"{one.content_type.app_label}.{one.codename}" for one in group.permissions.select_related("content_type")}
+
+
+class TestRoles:
+    def test_are_there_after_a_migration_and_name_only_permissions_that_exist(self) -> None:
+        known = {f"{app}.{name}" for app, name in Permission.objects.values_list("content_type__app_label", "codename")}
+        for role in roles.INCLUDES:
+            assert set(roles.MAY[role]) <= known
+            assert permissions(role) == roles.permissions_of(role, known)
+
+    def test_are_put_right_however_often_they_are_made(self) -> None:
+        support = Group.objects.get(name=roles.SUPPORT)
+        before = permissions(roles.SUPPORT)
+        support.permissions.add(Permission.objects.get(codename="halt_process"))
+        roles.install()
+        roles.install()
+        assert permissions(roles.SUPPORT) == before
+
+    @pytest.mark.parametrize(
+        ("role", "may", "may_not"),
+        [
+            ("support", "notifications.mark_errant", "billing.take_payment"),
+            ("support", "billing.view_customer", "billing.change_customer"),
+            ("billing", "billing.take_payment", "billing.halt_process"),
+            ("billing", "billing.work_quarantine", "notifications.review_mails"),
+            ("operator", "billing.halt_process", "billing.give_credit"),
+            ("operator", "notifications.reset_breaker", "accounts.change_user"),
+            ("admin", "billing.approve_credit", "billing.delete_ledgerentry"),
+            ("admin", "accounts.change_user", "ivy.delete_auditentry"),
+        ],
+    )
+    def test_fence_what_they_do_not_hold(self, role: str, may: str, may_not: str) -> None:
+        user = User.objects.create_user("ann@ivy.example", is_staff=True)
+        user.groups.add(Group.objects.get(name=role))
+        assert user.has_perm(may)
+        assert not user.has_perm(may_not)
