@@ -1,6 +1,6 @@
 import logging
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import register
 from django.db.models.signals import post_migrate
@@ -27,4 +27,5 @@ def _make_roles(**_about: object) -> None:
     """Permissions come into being after a migration, by this very signal; so do the roles that are made of them."""
     from ivy.staff import roles  # noqa: PLC0415 - models can be imported only once all apps are ready
 
-    roles.install()
+    if apps.is_installed("django.contrib.auth"):  # a test may do with less
+        roles.install()

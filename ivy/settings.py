@@ -85,6 +85,8 @@ INSTALLED_APPS = [
     "csp",
     "django_q",
     "anymail",
+    "pgtrigger",
+    "pghistory",
 ]
 
 MIDDLEWARE = [
@@ -95,6 +97,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "ivy.naming.NamingMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -234,6 +237,10 @@ AXES_CLIENT_IP_CALLABLE = "ivy.accounts.lockout.client_ip"
 AXES_LOCKOUT_TEMPLATE = "account/locked_out.html"
 AXES_VERBOSE = False
 AXES_CLIENT_STR_CALLABLE = "ivy.accounts.lockout.nobody_named"
+
+# Changes are kept by triggers (`ivy.models.changes`) ------------------------------------------------------------------
+
+PGHISTORY_CREATED_AT_FUNCTION = "clock_timestamp()"  # so that two changes of one transaction keep their order
 
 # What a browser may do -----------------------------------------------------------------------------------------------
 

@@ -114,6 +114,12 @@ MENU: list[dict[str, Any]] = [
             _list_of("Failed log-ins", "axes.accessattempt", "gpp_bad"),
             _list_of("Log-ins", "axes.accesslog", "login"),
             _list_of("Audit trail", "ivy.auditentry", "history_edu"),
+            {
+                "title": "What a person did",
+                "icon": "person_search",
+                "link": reverse_lazy("admin:changes"),
+                "permission": lambda request: request.user.has_perm("ivy.view_auditentry"),
+            },
             _list_of("Notes", "ivy.customernote", "sticky_note_2"),
         ],
     },

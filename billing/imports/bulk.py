@@ -19,7 +19,7 @@ def insert(rows: Sequence[models.Model]) -> None:
     if rows:
         names = [
             column.attname
-            for column in rows[0]._meta.concrete_fields  # noqa: SLF001
+            for column in rows[0]._meta.concrete_fields
             if not isinstance(column, models.AutoField) and column.db_default is NOT_PROVIDED
         ]
         insert_values(type(rows[0]), names, ([getattr(row, name) for name in names] for row in rows))
@@ -27,7 +27,7 @@ def insert(rows: Sequence[models.Model]) -> None:
 
 def insert_values(model: type[models.Model], names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """The same from bare values, for rows in such numbers that making objects of them would take too long."""
-    meta = model._meta  # noqa: SLF001
+    meta = model._meta
     field_of = {column.attname: column for column in meta.concrete_fields}
     columns = ", ".join(_quoted(column) for column in (field_of[name] for name in names))
     with connection.cursor() as cursor, cursor.copy(f"COPY {meta.db_table} ({columns}) FROM STDIN") as copy:
@@ -49,7 +49,7 @@ def update(changes: Iterable[tuple[M, Iterable[str]]]) -> None:
 
 
 def _update_same_fields(rows: list[M], names: frozenset[str]) -> None:
-    meta = rows[0]._meta  # noqa: SLF001
+    meta = rows[0]._meta
     fields = [column for column in meta.concrete_fields if column.attname in names]
     columns = [_quoted(column) for column in fields]
     arrays = ", ".join(f"%s::{column.rel_db_type(connection)}[]" for column in [meta.pk, *fields])
@@ -70,7 +70,7 @@ def analyze(*tables: type[models.Model]) -> None:
     """Tell the planner that the tables have grown, where later statements of the same transaction join them."""
     with connection.cursor() as cursor:
         for table in tables:
-            cursor.execute(f"ANALYZE {table._meta.db_table}")  # noqa: SLF001
+            cursor.execute(f"ANALYZE {table._meta.db_table}")
 
 
 class AnyOf(models.Lookup):

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.utils.dateparse import parse_date, parse_datetime
 
+from billing.acting import acting_as
 from billing.models import Partner
 
 DONE = 0
@@ -42,7 +43,8 @@ class IvyCommand(BaseCommand):
         """Run the command; what the surroundings lack is a sentence, not a traceback."""
         self.wants_json = bool(options.get("json"))
         try:
-            return super().execute(*args, **options)
+            with acting_as(self.person(), command=type(self).__module__.rpartition(".")[2]):
+                return super().execute(*args, **options)
         except BrokenPipeError:
             # Who read along has seen enough; nothing more can be written, not even on the way out.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

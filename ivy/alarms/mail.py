@@ -125,7 +125,7 @@ def _may_mail(own: psycopg.Connection[Any]) -> bool:
 
 def _staff(own: psycopg.Connection[Any]) -> list[str]:
     """The addresses of all active staff, save those that no mail can be sent to: one would stop the others' mail."""
-    table = get_user_model()._meta.db_table  # noqa: SLF001 - Django's own name for it
+    table = get_user_model()._meta.db_table
     rows = own.execute(f"SELECT email FROM {table} WHERE is_staff AND is_active ORDER BY id")  # noqa: S608 - ours
     return [email for (email,) in rows if _is_sound(email)]
 

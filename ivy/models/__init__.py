@@ -3,6 +3,7 @@
 from ivy.models.alarm import Alarm
 from ivy.models.alarm_message import AlarmMessage, Channel, Event
 from ivy.models.audit import AuditEntry
+from ivy.models.changes import CHANGES
 from ivy.models.incident import Audience, Incident, IncidentState, IncidentUpdate, Part
 from ivy.models.note import CustomerNote
 from ivy.models.probe import CacheFailure, Probe, Role
@@ -10,6 +11,7 @@ from ivy.models.pulse import Pulse
 from ivy.models.repair import Repair
 
 __all__ = [
+    "CHANGES",
     "Alarm",
     "AlarmMessage",
     "Audience",

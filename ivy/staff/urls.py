@@ -2,4 +2,10 @@
 
 from django.urls import URLPattern
 
-urlpatterns: list[URLPattern] = []
+from ivy.staff.change_pages import PersonChanges, ThingChanges
+from ivy.staff.pages import staff_path
+
+urlpatterns: list[URLPattern] = [
+    staff_path("changes/", PersonChanges, "changes"),
+    staff_path("<slug:app>/<slug:model>/<path:object_id>/history/", ThingChanges, "changes_of"),
+]
