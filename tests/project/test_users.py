@@ -1,6 +1,7 @@
 """People log in with their e-mail address, and one address is one person."""
 
 import pytest
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.test import Client
@@ -96,3 +97,27 @@ class TestTheAdminOfUsers:
 def log_in(client: Client, email: str, password: str = PASSWORD) -> Client:
     client.post(reverse("account_login"), {"login": email, "password": password})
     return client
+
+
+@pytest.mark.django_db
+class TestGivingOutRoles:
+    """By an admin, who is no superuser."""
+
+    def admin(self, client: Client) -> User:
+        admin = User.objects.create_user("admin@example.org", "correct horse battery staple", is_staff=True)
+        admin.groups.add(Group.objects.get(name="admin"))
+        client.force_login(admin)
+        return admin
+
+    def test_makes_nobody_a_superuser(self, client: Client) -> None:
+        admin = self.admin(client)
+        sent = {"email": admin.email, "is_active": "on", "is_staff": "on", "is_superuser": "on", "groups": []}
+        assert client.post(f"/admin/accounts/user/{admin.pk}/change/", sent).status_code == 302
+        admin.refresh_from_db()
+        assert not admin.is_superuser
+
+    def test_leaves_superusers_alone(self, client: Client) -> None:
+        self.admin(client)
+        boss = User.objects.create_superuser("boss@example.org", "correct horse battery staple")
+        assert client.post(f"/admin/accounts/user/{boss.pk}/change/", {"email": "x@example.org"}).status_code == 403
+        assert client.post(f"/admin/accounts/user/{boss.pk}/password/", {}).status_code == 403

@@ -1,0 +1,52 @@
+"""A thing of each kind, so that every address of the staff pages leads somewhere."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from axes.models import AccessAttempt
+from django.utils import timezone
+from django_q.models import OrmQ, Task
+
+from ivy.models import AuditEntry, CustomerNote, Incident, Probe
+from notifications.models import BreakerLimits
+from tests import factories
+
+
+def build() -> None:
+    """Make them. Once a test: the names are fixed."""
+    partner = factories.make_partner(slug="matrix")
+    customer = factories.make_customer(account="MATRIX-1", partner=partner)
+    factories.make_user(email="colleague@ivy.example")
+    factories.make_alert(customer=customer)
+    factories.make_identity(customer=customer)
+    factories.make_source()
+    call = factories.make_call(customer=customer)
+    factories.make_quarantined_call(call)
+    factories.make_rate(valid_from=timezone.now() + timedelta(days=30))  # one in force is deleted by nobody
+    factories.make_item(customer=customer, reference="matrix-item")
+    factories.make_entry(customer=customer, key="payment:bank:matrix")
+    factories.make_run()
+    BreakerLimits.objects.get_or_create(pk=1)
+    CustomerNote.objects.create(customer=customer, by="ann@ivy.example", text="Called.")
+    AuditEntry.objects.create(by="ann@ivy.example", verb="note", noun="customer", name="MATRIX-1", summary="Noted.")
+    Incident.objects.create(title="Matrix", affects=["calls"], opened_by="ann@ivy.example")
+    Probe.objects.create(part="cache", host="alpha", role="web", pid=1, is_well=True)
+    OrmQ.objects.create(key="ivy", payload="", lock=timezone.now())
+    Task.objects.create(
+        id="f" * 32, name="failed", func="x.y", started=timezone.now(), stopped=timezone.now(), success=False
+    )
+    Authenticator.objects.create(user=factories.User.objects.first(), type="totp", data={})
+    AccessAttempt.objects.create(
+        username="guess@ivy.example", ip_address="192.0.2.1", get_data="", post_data="", failures_since_start=1
+    )
+
+
+ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "changes_of": lambda: {"args": ["billing", "partner", "1"]},
+    "app_list": lambda: {"args": ["billing"]},
+    "view_on_site": lambda: {"args": [1, 1]},
+    "auth_user_password_change": lambda: {"args": [factories.User.objects.get(email="colleague@ivy.example").pk]},
+}
+"""What `reverse` needs for pages that are not of one row of a model."""

@@ -1,0 +1,118 @@
+"""Every address of the staff pages, as everybody: what may be sent is sent by exactly those who may."""
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
+from django.test import Client
+from django.urls import reverse
+
+from ivy.accounts.models import User
+from tests.staff import matrix
+from tests.staff.matrix_world import ARGUMENTS, build
+
+pytestmark = pytest.mark.django_db
+
+NAMES = sorted({name for name, _ in matrix.addresses() if name})
+
+
+def log_in(person: str) -> Client:
+    client = Client(raise_request_exception=False)
+    if person == "anonymous":
+        return client
+    user = User.objects.create_user(
+        "person@ivy.example", is_staff=person != "stranger", is_superuser=person == "superuser"
+    )
+    user.groups.set(Group.objects.filter(name=person))
+    client.force_login(user)
+    return client
+
+
+def address(name: str) -> str | None:
+    """Where the page is, with a thing of the world made for it; None where there is no such thing to be had."""
+    if name in ARGUMENTS:
+        return reverse(f"admin:{name}", **ARGUMENTS[name]())
+    for ending in ("_changelist", "_add"):
+        if name.endswith(ending):
+            return reverse(f"admin:{name}")
+    for ending in ("_change", "_delete", "_history"):
+        if name.endswith(ending):
+            app, _, model = name.removesuffix(ending).rpartition("_")
+            thing = apps.get_model(app, model)._default_manager.first()
+            return reverse(f"admin:{name}", args=[thing.pk]) if thing else None
+    return reverse(f"admin:{name}")
+
+
+def may_send(client: Client, url: str) -> bool:
+    """Whether a POST gets past the fence: to a form that finds something missing, or further."""
+    answer = client.post(url)
+    assert answer.status_code < 500, answer.content[:2000]
+    to_the_log_in = answer.status_code == 302 and "/login/" in answer.headers["Location"]
+    return answer.status_code not in {403, 404, 405} and not to_the_log_in
+
+
+SENT = [name for name in NAMES if name not in matrix.OWN_ACCOUNT | matrix.OPEN_TO_ALL_STAFF]
+
+
+class TestTheFence:
+    @pytest.mark.parametrize("person", matrix.PEOPLE)
+    def test_lets_through_exactly_those_who_may(self, person: str) -> None:
+        build()
+        client = log_in(person)
+        wrong = []
+        for name in SENT:
+            if name.endswith(("_changelist", "_history")) or name in matrix.LOOKED_AT:
+                continue
+            url = address(name)
+            if url is None:
+                continue
+            with transaction.atomic():
+                got_through = may_send(client, url)
+                transaction.set_rollback(True)
+            if got_through != (person in matrix.MAY.get(name, frozenset())):
+                wrong.append(f"{name}: {'let through' if got_through else 'kept out'}")
+        assert wrong == []
+
+    def test_is_told_for_no_page_that_is_gone(self) -> None:
+        assert set(matrix.MAY) - set(NAMES) == set()
+        assert matrix.LOOKED_AT - set(NAMES) == set()
+
+    def test_was_tried_on_a_thing_of_each_kind(self) -> None:
+        build()
+        assert [name for name in matrix.MAY if address(name) is None] == []
+
+
+class TestLooking:
+    def test_never_changes_anything(self) -> None:
+        """Each page is opened in a transaction that may only read: one that writes would fail."""
+        build()
+        client = log_in("superuser")
+        wrong = []
+        for name in SENT:
+            url = address(name)
+            if url is None:
+                continue
+            with transaction.atomic():
+                with connection.cursor() as cursor:
+                    cursor.execute("SET TRANSACTION READ ONLY")
+                answer = client.get(url)
+                transaction.set_rollback(True)
+            if answer.status_code >= 500:
+                wrong.append(f"{name}: {answer.status_code}")
+        assert wrong == []
+
+    @pytest.mark.parametrize("person", ["anonymous", "stranger"])
+    def test_is_for_staff(self, person: str) -> None:
+        build()
+        client = log_in(person)
+        opened = [
+            name
+            for name in SENT
+            if (url := address(name)) is not None and client.get(url).status_code not in {302, 403, 404}
+        ]
+        assert opened == []
+
+    def test_lists_are_all_in_the_matrix(self) -> None:
+        listed = {f"{model._meta.app_label}_{model._meta.model_name}_changelist" for model in admin.site._registry}
+        assert listed <= set(NAMES)
