@@ -4,15 +4,18 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, cast
 
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.response import SimpleTemplateResponse
+from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 
 from ivy.accounts.models import User
+from ivy.portal import looking, words
 from ivy.portal import scope as scopes
-from ivy.portal import words
+from ivy.portal.looking import SESSION_KEY
 from ivy.portal.models import Role
 from ivy.portal.scope import Scope
 
@@ -42,7 +45,13 @@ def portal_page(*, role: Role = Role.VIEWER) -> Callable[[View], View]:
             if not request.user.is_authenticated:
                 # A poll would put the log-in's page into the middle of this one.
                 return HttpResponse(status=401) if request.headers.get("HX-Request") else _to_log_in(request)
-            scope = scopes.of_user(request.user)
+            if SESSION_KEY in request.session:
+                look = looking.standing(request.session[SESSION_KEY], by=request.user)
+                if look is None:
+                    return _end_look(request)
+                scope: Scope | None = scopes.of_look(look)
+            else:
+                scope = scopes.of_user(request.user)
             if scope is None:
                 raise Http404(scopes.NOT_THERE)
             known = cast(PortalRequest, request)
@@ -68,6 +77,13 @@ def _may_enter(request: PortalRequest, role: Role) -> bool:
 
 def _refuse(request: PortalRequest, role: Role) -> HttpResponse:
     return render(request, "portal/not_allowed.html", {"needed": role}, status=403)
+
+
+def _end_look(request: HttpRequest) -> HttpResponse:
+    """Their hour is over, or they may look no more: back to where they came from."""
+    del request.session[SESSION_KEY]
+    messages.info(request, "You do not look at a partner's portal any more.")
+    return HttpResponseRedirect(reverse("admin:index"))
 
 
 def _to_log_in(request: HttpRequest) -> HttpResponse:

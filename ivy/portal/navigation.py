@@ -28,6 +28,7 @@ class Line:
 
 ENTRIES: list[Entry] = [
     Entry("Overview", "portal:overview"),
+    Entry("People", "portal:people", Role.OWNER, below=("portal:invite",)),
 ]
 
 

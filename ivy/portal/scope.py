@@ -6,6 +6,7 @@ What belongs to somebody else is not there: it is told in the same way as what n
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
+from uuid import UUID
 
 from django.db.models import Exists, F, Func, Model, OuterRef, QuerySet, TextField
 from django.http import Http404
@@ -22,7 +23,7 @@ from billing.models import (
     PartnerAlert,
 )
 from ivy.accounts.models import User
-from ivy.portal.models import PortalUser, Role
+from ivy.portal.models import Invitation, PortalUser, Role, StaffLook
 from notifications.models import NotificationLog
 
 Row = TypeVar("Row", bound=Model)
@@ -37,9 +38,14 @@ class Scope:
     partner: Partner
     role: Role
     user: User
-    is_staff_looking: bool = False
+    look: StaffLook | None = None
+    """Of staff who look: the record of it."""
     language: str = ""
     timezone: str = ""
+
+    @property
+    def is_staff_looking(self) -> bool:
+        return self.look is not None
 
     def sees(self, role: Role) -> bool:
         """Whether a page for this role is shown."""
@@ -99,6 +105,10 @@ class Scope:
         """Who may see this portal, or once could."""
         return PortalUser.objects.filter(partner=self.partner).select_related("user")
 
+    def invitations(self) -> QuerySet[Invitation]:
+        """Those that can still be accepted, or sent again."""
+        return Invitation.objects.filter(partner=self.partner, accepted_at__isnull=True, withdrawn_at__isnull=True)
+
     # One row ---------------------------------------------------------------------------------------------------------
 
     def customer(self, account: str) -> Customer:
@@ -121,6 +131,14 @@ class Scope:
         """The mail of this key. Raises Http404."""
         return _only(self.mails(), key=key)
 
+    def person(self, email: str) -> PortalUser:
+        """The person of this portal with this e-mail address. Raises Http404."""
+        return _only(self.people(), user__email=email)
+
+    def invitation(self, reference: UUID) -> Invitation:
+        """The open invitation of this reference. Raises Http404."""
+        return _only(self.invitations(), reference=reference)
+
     @cached_property
     def portal_user(self) -> PortalUser | None:
         """Their own place; None for staff that look."""
@@ -141,8 +159,21 @@ def of_user(user: User) -> Scope | None:
     )
 
 
-def _only(rows: "QuerySet[Row]", **natural_id: str) -> Row:
-    found = None if any("\0" in part for part in natural_id.values()) else rows.filter(**natural_id).first()
+def of_look(look: StaffLook) -> Scope:
+    """What staff see who look at a partner's portal: all that an owner sees."""
+    partner = look.partner
+    return Scope(
+        partner=partner,
+        role=Role.OWNER,
+        user=look.by,
+        look=look,
+        language=partner.language,
+        timezone=partner.timezone,
+    )
+
+
+def _only(rows: "QuerySet[Row]", **natural_id: str | UUID) -> Row:
+    found = None if any("\0" in str(part) for part in natural_id.values()) else rows.filter(**natural_id).first()
     if found is None:
         raise Http404(NOT_THERE)
     return found

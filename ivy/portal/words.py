@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import date, datetime
 from decimal import Decimal
-from zoneinfo import ZoneInfo
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
 
 from babel import Locale
 from babel.dates import format_date, format_skeleton, format_time
@@ -85,3 +86,18 @@ def _local(on: date) -> date:
 
 def _midnight(on: date) -> datetime:
     return datetime(on.year, on.month, on.day)  # noqa: DTZ001 - only its day is written
+
+
+@cache
+def languages() -> list[tuple[str, str]]:
+    """Language tags that people can choose to read money and dates in, with their names in English."""
+    tags = ("en-GB", "en-US", "en-IE", "da", "de", "de-AT", "de-CH", "es", "fi", "fr", "fr-CH", "it", "nb", "nl", "pl",
+            "pt", "pt-BR", "sv")  # fmt: skip
+    named = [(tag, formats.locale_of(tag).get_display_name("en") or tag) for tag in tags]
+    return sorted(named, key=lambda one: one[1])
+
+
+@cache
+def zones() -> list[str]:
+    """The zones of the IANA database that stand for places, and UTC."""
+    return sorted(zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "posix/")))

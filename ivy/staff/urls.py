@@ -2,4 +2,11 @@
 
 from django.urls import URLPattern
 
-urlpatterns: list[URLPattern] = []
+from ivy.staff import portal_pages
+from ivy.staff.pages import staff_path
+
+urlpatterns: list[URLPattern] = [
+    staff_path("partners/<str:slug>/invite/", portal_pages.InvitePage, "invite_to_portal"),
+    staff_path("partners/<str:slug>/look/", portal_pages.LookPage, "look_as_partner"),
+    staff_path("portal/stop-looking/", portal_pages.StopLookingPage, "stop_looking"),
+]

@@ -7,6 +7,7 @@ and with absent ids, and look for a foreign mark in every byte that comes back.
 To add a page: a `Row` in ROWS. To add a noun with ids: make it in `World.of`, put what it writes into `marks`.
 """
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,6 +15,7 @@ from typing import Any
 
 from billing.models import BillingItem, Customer, LedgerEntry, Partner
 from ivy.accounts.models import User
+from ivy.portal import people as people_of_portals
 from ivy.portal.models import PortalUser, Role
 from tests import factories
 
@@ -56,6 +58,9 @@ class World:
         }
         for role, user in people.items():
             PortalUser.objects.create(user=user, partner=partner, role=role)
+        invited = people_of_portals.invite(
+            partner, email=f"guest@{low}.example", role=Role.VIEWER, by=people[Role.OWNER].email
+        ).invitation
         return cls(
             partner=partner,
             customer=customer,
@@ -63,15 +68,30 @@ class World:
             call_key=charge.key,
             item=item,
             people=people,
+            ids={"invitation": str(invited.reference), "link": people_of_portals.link_of(invited).split("/")[-2]},
             marks=[word, low, amount],
         )
 
+
+NOBODYS = {"reference": str(uuid.UUID(int=7))}
 
 Ids = Callable[[World], Mapping[str, str]]
 
 
 def no_ids(_world: World) -> dict[str, str]:
     return {}
+
+
+def invitation(world: World) -> dict[str, str]:
+    return {"reference": world.ids["invitation"]}
+
+
+def nothing(_world: World) -> dict[str, str]:
+    return {}
+
+
+def someone_else(world: World) -> dict[str, str]:
+    return {"email": world.people[Role.VIEWER].email, "role": "viewer"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,10 @@ class Row:
     query: Ids = no_ids
     form: Callable[[World], Mapping[str, Any]] | None = None
     answers: tuple[int, ...] = (200,)
+    tells_whoever_asks: bool = False
+    """For secret links: who has one may read what it is for."""
+    staff_looking: tuple[int, ...] = (200,)
+    """What staff who look get, where it is not a form: those are refused to them, all of them."""
 
     def __str__(self) -> str:
         return f"{'POST ' if self.form else ''}{self.route}"
@@ -96,4 +120,17 @@ class Row:
 
 ROWS: list[Row] = [
     Row("portal:overview"),
+    Row("portal:people", Role.OWNER),
+    Row(
+        "portal:invite",
+        Role.OWNER,
+        form=lambda world: {"email": "new@example.net", "role": "viewer"},
+        answers=(302, 400),
+    ),
+    Row("portal:change_person", Role.OWNER, form=someone_else, answers=(302, 404)),
+    Row("portal:send_invitation_again", Role.OWNER, ids=invitation, absent=NOBODYS, form=nothing, answers=(302,)),
+    Row("portal:withdraw_invitation", Role.OWNER, ids=invitation, absent=NOBODYS, form=nothing, answers=(302, 404)),
+    Row("portal:invitation", EVERYBODY, ids=lambda world: {"token": world.ids["link"]}, tells_whoever_asks=True),
+    Row("portal:settings"),
+    Row("portal:settings", form=lambda world: {"language": "", "timezone": ""}, answers=(302,)),
 ]
