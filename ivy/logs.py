@@ -23,12 +23,12 @@ _PERSONAL = [
     (re.compile(r"(?<!\w)\+\d(?:[ ()/-]?\d){6,14}"), "[number]"),
     # PostgreSQL quotes the values of a row that broke a rule
     (re.compile(r"^(\s*)(DETAIL|CONTEXT):.*$", re.MULTILINE), r"\1\2: [left out]"),
-    (re.compile(r"(/reset/key/)[^/\s]+"), r"\1[secret]"),
+    (re.compile(r"(/reset/key/|/portal/invitation/)[^/\s]+"), r"\1[secret]"),
 ]
 
 
 def scrubbed(text: str) -> str:
-    """The text without mail addresses, telephone numbers, values of rows, and keys of password resets."""
+    """The text without mail addresses, telephone numbers, values of rows, and the keys of links that were mailed."""
     for pattern, instead in _PERSONAL:
         text = pattern.sub(instead, text)
     return text

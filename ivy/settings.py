@@ -65,6 +65,7 @@ ALARM_WEBHOOK_SECRET = _read(
 INSTALLED_APPS = [
     "ivy.apps.IvyConfig",  # before django_q, whose `qcluster` command it extends
     "ivy.accounts.apps.AccountsConfig",
+    "ivy.portal.apps.PortalConfig",
     "billing.apps.BillingConfig",
     "notifications.apps.NotificationsConfig",
     "unfold",  # before the admin, whose templates it replaces
@@ -83,6 +84,7 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "axes",
     "csp",
+    "django_htmx",
     "django_q",
     "anymail",
     "pgtrigger",
@@ -100,6 +102,7 @@ MIDDLEWARE = [
     "ivy.naming.NamingMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "axes.middleware.AxesMiddleware",  # last: it replaces the answer to a log-in that was locked out
 ]

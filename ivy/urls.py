@@ -21,6 +21,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("admin/", (staff_pages, "admin", admin.site.name)),
     path("accounts/", include("ivy.accounts.urls")),
+    path("portal/", include("ivy.portal.urls")),
     path("health/live", doors.live, name="live"),
     path("health/ready", doors.ReadyView.as_view(), name="ready"),
     path("metrics", doors.figures, name="metrics"),

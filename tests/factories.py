@@ -60,6 +60,7 @@ from billing.models import (
 )
 from billing.periods import Interval, Kind
 from ivy.accounts.models import User
+from ivy.portal.models import PortalUser, Role
 
 MARCH_BEGIN = date(2026, 3, 1)
 MARCH_END = date(2026, 4, 1)
@@ -126,6 +127,13 @@ def _hashed(password: str) -> str:
 def make_superuser(**fields: Any) -> User:
     """A member of staff who may do everything."""
     return make_user(is_staff=True, is_superuser=True, **fields)
+
+
+def make_portal_user(**fields: Any) -> PortalUser:
+    """A person with a place in a partner's portal, as its owner unless told; `user=` for one who is there already."""
+    partner = fields.pop("partner", None) or harbour()
+    user = fields.pop("user", None) or make_user()
+    return PortalUser.objects.create(user=user, partner=partner, **{"role": Role.OWNER} | fields)
 
 
 # Partners and customers

@@ -18,14 +18,14 @@ from django.db import transaction
 
 SUPPORT, BILLING, OPERATOR, ADMIN = "support", "billing", "operator", "admin"
 
-LOOKED_AT_BY_ALL = ("billing", "notifications", "ivy")
+LOOKED_AT_BY_ALL = ("billing", "notifications", "ivy", "portal")
 """Apps of which every role may view everything."""
 
 ONLY_OF_ADMINS = frozenset({"ivy.view_probe", "ivy.view_pulse", "ivy.view_repair", "ivy.view_cachefailure"})
 """What operators and admins see of the machinery, and others do not."""
 
 MAY: dict[str, tuple[str, ...]] = {
-    SUPPORT: ("ivy.add_customernote", "notifications.mark_errant"),
+    SUPPORT: ("ivy.add_customernote", "notifications.mark_errant", "portal.look_as_partner"),
     BILLING: (
         "billing.take_payment", "billing.give_credit", "billing.adjust_balance", "billing.reverse_entry",
         "billing.work_quarantine",
@@ -35,7 +35,7 @@ MAY: dict[str, tuple[str, ...]] = {
         "billing.add_billingitem", "billing.change_billingitem", "billing.delete_billingitem",
         "billing.add_ratedeck", "billing.change_ratedeck", "billing.add_rate", "billing.change_rate",
         "billing.delete_rate",
-        "billing.change_partner",
+        "billing.change_partner", "portal.invite_people",
     ),
     OPERATOR: (
         "billing.halt_process", "billing.resume_process",
@@ -48,7 +48,7 @@ MAY: dict[str, tuple[str, ...]] = {
         *sorted(ONLY_OF_ADMINS),
     ),
     ADMIN: (
-        "billing.approve_credit", "billing.add_partner",
+        "billing.approve_credit", "billing.add_partner", "portal.change_portaluser",
         "accounts.view_user", "accounts.add_user", "accounts.change_user", "auth.view_group",
         "mfa.view_authenticator", "mfa.delete_authenticator",
         "axes.view_accessattempt", "axes.delete_accessattempt", "axes.view_accesslog",

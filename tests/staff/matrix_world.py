@@ -10,6 +10,7 @@ from django.utils import timezone
 from django_q.models import OrmQ, Task
 
 from ivy.models import AuditEntry, CustomerNote, Incident, Probe
+from ivy.portal.models import PortalUser
 from notifications.models import BreakerLimits
 from tests import factories
 
@@ -19,6 +20,7 @@ def build() -> None:
     partner = factories.make_partner(slug="matrix")
     customer = factories.make_customer(account="MATRIX-1", partner=partner)
     factories.make_user(email="colleague@ivy.example")
+    PortalUser.objects.create(user=factories.make_user(email="owner@quayside.example"), partner=partner, role="owner")
     factories.make_alert(customer=customer)
     factories.make_identity(customer=customer)
     factories.make_source()
@@ -45,6 +47,8 @@ def build() -> None:
 
 ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "changes_of": lambda: {"args": ["billing", "partner", "1"]},
+    "invite_to_portal": lambda: {"args": ["matrix"]},
+    "look_as_partner": lambda: {"args": ["matrix"]},
     "app_list": lambda: {"args": ["billing"]},
     "view_on_site": lambda: {"args": [1, 1]},
     "auth_user_password_change": lambda: {"args": [factories.User.objects.get(email="colleague@ivy.example").pk]},

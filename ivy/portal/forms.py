@@ -1,0 +1,66 @@
+"""What people of partners fill in. What may not be is told beside the field."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import SetPasswordMixin
+
+from ivy.accounts.models import User
+from ivy.portal import words
+from ivy.portal.models import Invitation, PortalUser, Role
+
+ROLES = [
+    (Role.VIEWER.value, "Viewer: sees everything, changes nothing"),
+    (Role.MANAGER.value, "Manager: also changes alerts, and asks for items"),
+    (Role.OWNER.value, "Owner: also invites people and shapes the brand"),
+]
+
+
+class InviteForm(forms.Form):
+    email = forms.EmailField(label="E-mail address", max_length=254)
+    role = forms.ChoiceField(label="Role", choices=ROLES, initial=Role.VIEWER)
+
+
+class ChangePersonForm(forms.Form):
+    """Who, by their address, and what they are to be. Fields that are not sent stay as they are."""
+
+    email = forms.EmailField(max_length=254)
+    role = forms.ChoiceField(choices=ROLES, required=False)
+    active = forms.ChoiceField(choices=[("yes", "yes"), ("no", "no")], required=False)
+
+
+class AcceptForm(SetPasswordMixin, forms.Form):
+    """For somebody who has no account yet: a name, and a password as strong as everybody's."""
+
+    name = forms.CharField(label="Your name", max_length=150, widget=forms.TextInput(attrs={"autocomplete": "name"}))
+    password1, password2 = SetPasswordMixin.create_password_fields("Password", "Password, again")
+
+    def __init__(self, *args: Any, invitation: Invitation, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.invitation = invitation
+
+    def clean(self) -> dict[str, Any]:
+        self.validate_passwords()
+        user = User(email=self.invitation.email, name=self.cleaned_data.get("name", ""))
+        self.validate_password_for_user(user)
+        return self.cleaned_data
+
+
+class ReaderForm(forms.ModelForm):
+    """How one person reads the portal."""
+
+    class Meta:
+        model = PortalUser
+        fields = ("language", "timezone")
+
+    language = forms.ChoiceField(label="Money and dates are written", required=False)
+    timezone = forms.ChoiceField(label="Times are shown in", required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        partner = self.instance.partner
+        languages = words.languages()
+        own = words.locale_of(partner.language).get_display_name("en")
+        self.fields["language"].choices = [("", f"as for {partner.name} ({own})"), *languages]  # type: ignore[attr-defined]
+        zones = [(zone, zone.replace("_", " ")) for zone in words.zones()]
+        self.fields["timezone"].choices = [("", f"the zone of {partner.name} ({partner.timezone})"), *zones]  # type: ignore[attr-defined]

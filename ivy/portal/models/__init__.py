@@ -1,0 +1,7 @@
+"""The portal's own nouns, one file each; what partners look at belongs to billing and notifications."""
+
+from ivy.portal.models.invitation import Invitation
+from ivy.portal.models.look import StaffLook
+from ivy.portal.models.user import PortalUser, Role
+
+__all__ = ["Invitation", "PortalUser", "Role", "StaffLook"]

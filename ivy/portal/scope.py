@@ -1,0 +1,179 @@
+"""The one place that answers "whose rows may this person see". Views ask here, and never a model itself.
+
+What belongs to somebody else is not there: it is told in the same way as what never existed.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+from uuid import UUID
+
+from django.db.models import Exists, F, Func, Model, OuterRef, QuerySet, TextField
+from django.http import Http404
+
+from billing.models import (
+    BalanceAlert,
+    BillingItem,
+    CallRecord,
+    Customer,
+    Episode,
+    FreeCall,
+    LedgerEntry,
+    Partner,
+    PartnerAlert,
+)
+from ivy.accounts.models import User
+from ivy.portal.models import Invitation, PortalUser, Role, StaffLook
+from notifications.models import NotificationLog
+
+Row = TypeVar("Row", bound=Model)
+
+NOT_THERE = "There is nothing at this address."
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A person who looks at a partner's portal. Staff that look see all of it, and may do nothing."""
+
+    partner: Partner
+    role: Role
+    user: User
+    look: StaffLook | None = None
+    """Of staff who look: the record of it."""
+    language: str = ""
+    timezone: str = ""
+
+    @property
+    def is_staff_looking(self) -> bool:
+        return self.look is not None
+
+    def sees(self, role: Role) -> bool:
+        """Whether a page for this role is shown."""
+        return self.role.includes(role)
+
+    def may(self, role: Role) -> bool:
+        """Whether they may do what this role may. False for staff that look."""
+        return not self.is_staff_looking and self.role.includes(role)
+
+    @property
+    def may_manage(self) -> bool:
+        """For templates: whether they may do what managers may."""
+        return self.may(Role.MANAGER)
+
+    @property
+    def may_own(self) -> bool:
+        """For templates: whether they may do what owners may."""
+        return self.may(Role.OWNER)
+
+    # Rows ------------------------------------------------------------------------------------------------------------
+
+    def customers(self) -> QuerySet[Customer]:
+        return Customer.objects.filter(partner=self.partner)
+
+    def entries(self) -> QuerySet[LedgerEntry]:
+        return LedgerEntry.objects.filter(customer__partner=self.partner)
+
+    def calls(self) -> QuerySet[CallRecord]:
+        """Call records that were billed or found free, each with its `key`. What is pending is not there yet."""
+        return (
+            CallRecord.objects.filter(customer__partner=self.partner)
+            .annotate(key=Func(F("source__name"), F("call_id"), function="call_key", output_field=TextField()))
+            .filter(
+                Exists(LedgerEntry.objects.filter(key=OuterRef("key")))
+                | Exists(FreeCall.objects.filter(call_key=OuterRef("key")))
+            )
+        )
+
+    def items(self) -> QuerySet[BillingItem]:
+        return BillingItem.objects.filter(customer__partner=self.partner)
+
+    def alerts(self) -> QuerySet[BalanceAlert]:
+        return BalanceAlert.objects.filter(customer__partner=self.partner)
+
+    def default_alerts(self) -> QuerySet[PartnerAlert]:
+        """What new customers of the partner get."""
+        return PartnerAlert.objects.filter(partner=self.partner)
+
+    def episodes(self) -> QuerySet[Episode]:
+        return Episode.objects.filter(alert__customer__partner=self.partner)
+
+    def mails(self) -> QuerySet[NotificationLog]:
+        """Mails to the partner's customers, in whatever state."""
+        return NotificationLog.objects.filter(customer__partner=self.partner)
+
+    def people(self) -> QuerySet[PortalUser]:
+        """Who may see this portal, or once could."""
+        return PortalUser.objects.filter(partner=self.partner).select_related("user")
+
+    def invitations(self) -> QuerySet[Invitation]:
+        """Those that can still be accepted, or sent again."""
+        return Invitation.objects.filter(partner=self.partner, accepted_at__isnull=True, withdrawn_at__isnull=True)
+
+    # One row ---------------------------------------------------------------------------------------------------------
+
+    def customer(self, account: str) -> Customer:
+        """The partner's customer of this account number. Raises Http404, the same for foreign and absent ones."""
+        return _only(self.customers().select_related("balance_row"), account=account)
+
+    def entry(self, key: str) -> LedgerEntry:
+        """The ledger entry of this key. Raises Http404."""
+        return _only(self.entries(), key=key)
+
+    def call(self, key: str) -> CallRecord:
+        """The billed call of this key, `call:source:call-id`. Raises Http404."""
+        return _only(self.calls(), key=key)
+
+    def item(self, reference: str) -> BillingItem:
+        """The item of this reference. Raises Http404."""
+        return _only(self.items().select_related("customer"), reference=reference)
+
+    def mail(self, key: str) -> NotificationLog:
+        """The mail of this key. Raises Http404."""
+        return _only(self.mails(), key=key)
+
+    def person(self, email: str) -> PortalUser:
+        """The person of this portal with this e-mail address. Raises Http404."""
+        return _only(self.people(), user__email=email)
+
+    def invitation(self, reference: UUID) -> Invitation:
+        """The open invitation of this reference. Raises Http404."""
+        return _only(self.invitations(), reference=reference)
+
+    @cached_property
+    def portal_user(self) -> PortalUser | None:
+        """Their own place; None for staff that look."""
+        return None if self.is_staff_looking else PortalUser.objects.filter(user=self.user).first()
+
+
+def of_user(user: User) -> Scope | None:
+    """What somebody sees as a partner's user; None for who is none, or not any more."""
+    place = PortalUser.objects.select_related("partner").filter(user=user, is_active=True).first()
+    if place is None:
+        return None
+    return Scope(
+        partner=place.partner,
+        role=Role(place.role),
+        user=user,
+        language=place.language or place.partner.language,
+        timezone=place.timezone or place.partner.timezone,
+    )
+
+
+def of_look(look: StaffLook) -> Scope:
+    """What staff see who look at a partner's portal: all that an owner sees."""
+    partner = look.partner
+    return Scope(
+        partner=partner,
+        role=Role.OWNER,
+        user=look.by,
+        look=look,
+        language=partner.language,
+        timezone=partner.timezone,
+    )
+
+
+def _only(rows: "QuerySet[Row]", **natural_id: str | UUID) -> Row:
+    found = None if any("\0" in str(part) for part in natural_id.values()) else rows.filter(**natural_id).first()
+    if found is None:
+        raise Http404(NOT_THERE)
+    return found

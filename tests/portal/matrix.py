@@ -1,0 +1,136 @@
+"""Who gets what from every address of the portal. `test_isolation` makes the tests; a route without a row here fails.
+
+Two partners have a world of rows each, full of words that nobody else writes ("marks"). A row of the matrix says, for a
+route, which role it takes and with which ids it is asked for; the tests ask as everybody, with their own, with foreign
+and with absent ids, and look for a foreign mark in every byte that comes back.
+
+To add a page: a `Row` in ROWS. To add a noun with ids: make it in `World.of`, put what it writes into `marks`.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from billing.models import BillingItem, Customer, LedgerEntry, Partner
+from ivy.accounts.models import User
+from ivy.portal import people as people_of_portals
+from ivy.portal.models import PortalUser, Role
+from tests import factories
+
+EVERYBODY = None
+"""In place of a role: a page for people who are not logged in, too."""
+
+
+@dataclass
+class World:
+    """One partner with everything that it can have, and its people by role. `marks`: words that only it writes."""
+
+    partner: Partner
+    customer: Customer
+    entry: LedgerEntry
+    call_key: str
+    item: BillingItem
+    people: dict[Role, User]
+    ids: dict[str, str] = field(default_factory=dict)
+    """Further natural ids, by name."""
+    marks: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, word: str, amount: str) -> "World":
+        """A partner all of whose texts hold the word; the amount is in its ledger and nobody else's."""
+        low = word.lower()
+        partner = factories.make_partner(slug=f"{low}-partner", name=f"{word} Telecom", sender=f"billing@{low}.example")
+        customer = factories.make_customer(
+            partner=partner,
+            account=f"{word}-100",
+            name=f"{word} Bakery",
+            email=f"orders@{low}.example",
+            balance=Decimal(50),
+        )
+        call = factories.make_call(customer=customer, call_id=f"{word}-leg", source=factories.pbx_north())
+        charge = factories.make_call_charge(call, amount=-Decimal(amount), description=f"{word} call")
+        item = factories.make_item(customer=customer, reference=f"{word}-trunk", description=f"{word} trunk")
+        factories.make_alert(customer=customer, threshold=Decimal(amount))
+        people = {
+            role: factories.make_user(email=f"{role}@{low}.example", name=f"{word} {role.label}") for role in Role
+        }
+        for role, user in people.items():
+            PortalUser.objects.create(user=user, partner=partner, role=role)
+        invited = people_of_portals.invite(
+            partner, email=f"guest@{low}.example", role=Role.VIEWER, by=people[Role.OWNER].email
+        ).invitation
+        return cls(
+            partner=partner,
+            customer=customer,
+            entry=charge,
+            call_key=charge.key,
+            item=item,
+            people=people,
+            ids={"invitation": str(invited.reference), "link": people_of_portals.link_of(invited).split("/")[-2]},
+            marks=[word, low, amount],
+        )
+
+
+NOBODYS = {"reference": str(uuid.UUID(int=7))}
+
+Ids = Callable[[World], Mapping[str, str]]
+
+
+def no_ids(_world: World) -> dict[str, str]:
+    return {}
+
+
+def invitation(world: World) -> dict[str, str]:
+    return {"reference": world.ids["invitation"]}
+
+
+def nothing(_world: World) -> dict[str, str]:
+    return {}
+
+
+def someone_else(world: World) -> dict[str, str]:
+    return {"email": world.people[Role.VIEWER].email, "role": "viewer"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a route takes. `ids` names what of a world stands in the path; `absent` the same of what never was.
+
+    `query`: what is asked for behind the path, ids of the world included. `form`: what a POST sends (the route is then
+    asked by POST); it must be harmless to send it again and again. `answers`: what whoever may get it gets.
+    """
+
+    route: str
+    role: Role | None = Role.VIEWER
+    ids: Ids = no_ids
+    absent: Mapping[str, str] = field(default_factory=dict)
+    query: Ids = no_ids
+    form: Callable[[World], Mapping[str, Any]] | None = None
+    answers: tuple[int, ...] = (200,)
+    tells_whoever_asks: bool = False
+    """For secret links: who has one may read what it is for."""
+    staff_looking: tuple[int, ...] = (200,)
+    """What staff who look get, where it is not a form: those are refused to them, all of them."""
+
+    def __str__(self) -> str:
+        return f"{'POST ' if self.form else ''}{self.route}"
+
+
+ROWS: list[Row] = [
+    Row("portal:overview"),
+    Row("portal:people", Role.OWNER),
+    Row(
+        "portal:invite",
+        Role.OWNER,
+        form=lambda world: {"email": "new@example.net", "role": "viewer"},
+        answers=(302, 400),
+    ),
+    Row("portal:change_person", Role.OWNER, form=someone_else, answers=(302, 404)),
+    Row("portal:send_invitation_again", Role.OWNER, ids=invitation, absent=NOBODYS, form=nothing, answers=(302,)),
+    Row("portal:withdraw_invitation", Role.OWNER, ids=invitation, absent=NOBODYS, form=nothing, answers=(302, 404)),
+    Row("portal:invitation", EVERYBODY, ids=lambda world: {"token": world.ids["link"]}, tells_whoever_asks=True),
+    Row("portal:settings"),
+    Row("portal:settings", form=lambda world: {"language": "", "timezone": ""}, answers=(302,)),
+]
