@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from django.db import connection
+from django.db.transaction import TransactionManagementError
 
 PREPARE_AFTER = 5  # runs; psycopg's own default, which Django switches off
 
@@ -23,3 +24,14 @@ def fetch(query: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]
     with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
         cursor.execute(query.encode(), parameters)
         return cursor.fetchall() if cursor.description else []
+
+
+def commit(query: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    """Run it as a transaction of its own, in one step with its commit; its rows.
+
+    Raises TransactionManagementError inside another transaction (a test's own around it excepted), with nothing done.
+    """
+    # Django tells a test's transaction by this mark alone, as `atomic(durable=True)` does.
+    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:  # noqa: SLF001
+        raise TransactionManagementError("It has to be committed here, and can't be inside another transaction.")
+    return fetch(query, parameters)

@@ -1,5 +1,6 @@
-"""What can be told about the matter of a mail at this moment, written as the customer reads it. Two queries a mail."""
+"""What can be told about the matter of a mail at this moment, written as the customer reads it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -43,8 +44,8 @@ class Facts:
     errant_at: str
 
 
-def facts_of(log: NotificationLog, *, at: datetime) -> Facts:
-    """Tell how things are at this moment, the database's own.
+def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
+    """Tell how things are at this moment, the database's own; no query. `pace`: the customer's, at that moment.
 
     The log comes with its customer (and balance), partner, alert, episode, and the errant mail's content, if any.
     """
@@ -70,21 +71,20 @@ def facts_of(log: NotificationLog, *, at: datetime) -> Facts:
         fell_at=moment(episode.opened_at if episode else None),
         days_below=(at.astimezone(zone).date() - episode.opened_at.astimezone(zone).date()).days if episode else 0,
         recovered_at=moment((episode.recovered_at or episode.closed_at) if episode else None),
-        outlook=_outlook(log, at=at),
+        outlook=_outlook(log, pace, at=at),
         reminder_number=log.reminder_number,
         errant_subject=set_apart(errant_content.subject) if errant_content else "",
         errant_at=moment(log.errant.sent_at if log.errant else None),
     )
 
 
-def _outlook(log: NotificationLog, *, at: datetime) -> str:
+def _outlook(log: NotificationLog, pace: "Pace", *, at: datetime) -> str:
     """How long the balance lasts at the recent pace: to zero or, once it is below, to the credit limit."""
     customer = log.customer
     balance, limit = customer.balance_row.balance, customer.credit_limit
     left, end = (balance, "zero") if balance > 0 else (balance + limit, "your credit limit")
     if left <= 0:
         return ""
-    pace = pace_of(customer.pk, at=at)
     days = pace.days_until_spent(left, at=at)
     locale = formats.locale_of(log.partner.language)
     a_day = formats.about(pace.a_day, customer.currency, locale)
@@ -137,42 +137,49 @@ class Pace:
         return gone if left <= 0 else None
 
 
-def pace_of(customer_id: int, *, at: datetime) -> Pace:
-    """How fast the customer is charged: its calls of the last two weeks, and what it pays again and again.
+def paces_of(customers: Iterable[int], *, at: datetime) -> dict[int, Pace]:
+    """How fast these customers are charged: their calls of the last two weeks, and what they pay again and again.
 
     A month's fee that was charged yesterday says nothing of today and all of the day on which it comes again, a period
     later. One-off items are no pace, and what was reversed was not charged. Of a customer who began lately its own days
-    count. Reads the customer's last PACE_ENTRIES rows at most, by index; who has more in two weeks is judged by the
-    time that those took.
+    count. Reads a customer's last PACE_ENTRIES rows at most, by index; who has more in two weeks is judged by the time
+    that those took. One query.
     """
-    rows = prepared.fetch(_PACE, {"customer": customer_id, "at": at, "days": PACE_DAYS, "limit": PACE_ENTRIES})
-    (begin, calls) = next((when, amount or Decimal(0)) for kind, when, _, amount in rows if kind == "calls")
-    return Pace(
-        calls_a_day=calls / Decimal(max(at - begin, DAY) / DAY),
-        recurring=tuple(Recurring(amount, when, days) for kind, when, days, amount in rows if kind == "recurring"),
+    ids = list(set(customers))
+    calls: dict[int, Decimal] = {}
+    recurring: dict[int, list[Recurring]] = {customer: [] for customer in ids}
+    what = {"customers": ids, "at": at, "days": PACE_DAYS, "limit": PACE_ENTRIES}
+    for customer, kind, when, days, amount in prepared.fetch(_PACES, what):
+        if kind == "calls":
+            calls[customer] = (amount or Decimal(0)) / Decimal(max(at - when, DAY) / DAY)
+        else:
+            recurring[customer].append(Recurring(amount, when, days))
+    return {customer: Pace(calls[customer], tuple(recurring[customer])) for customer in ids}
+
+
+_PACES = """
+SELECT customer.id, pace.*
+FROM unnest(%(customers)s::bigint[]) AS customer (id) CROSS JOIN LATERAL (
+    WITH latest AS MATERIALIZED (
+        SELECT key, kind, amount, occurred_at, posted_at, reverses, period_end - period_start AS period_days
+        FROM billing_ledgerentry WHERE customer_id = customer.id ORDER BY id DESC LIMIT %(limit)s
+    ), charge AS MATERIALIZED (
+        SELECT * FROM latest l
+        WHERE kind IN ('call', 'recurring') AND occurred_at <= %(at)s
+          AND NOT EXISTS (SELECT FROM latest r WHERE r.reverses = l.key)
+    ), begin AS (
+        SELECT greatest(
+            %(at)s::timestamptz - make_interval(days => %(days)s),
+            CASE WHEN (SELECT count(*) FROM latest) < %(limit)s
+                THEN (SELECT min(occurred_at) FROM charge) ELSE (SELECT min(posted_at) FROM latest) END
+        ) AS at
     )
-
-
-_PACE = """
-WITH latest AS MATERIALIZED (
-    SELECT key, kind, amount, occurred_at, posted_at, reverses, period_end - period_start AS period_days
-    FROM billing_ledgerentry WHERE customer_id = %(customer)s ORDER BY id DESC LIMIT %(limit)s
-), charge AS MATERIALIZED (
-    SELECT * FROM latest l
-    WHERE kind IN ('call', 'recurring') AND occurred_at <= %(at)s
-      AND NOT EXISTS (SELECT FROM latest r WHERE r.reverses = l.key)
-), begin AS (
-    SELECT greatest(
-        %(at)s::timestamptz - make_interval(days => %(days)s),
-        CASE WHEN (SELECT count(*) FROM latest) < %(limit)s
-            THEN (SELECT min(occurred_at) FROM charge) ELSE (SELECT min(posted_at) FROM latest) END
-    ) AS at
-)
-SELECT 'calls', begin.at, NULL::integer, sum(-amount)
-FROM begin LEFT JOIN charge ON charge.kind = 'call' AND occurred_at >= begin.at GROUP BY begin.at
-UNION ALL
-SELECT 'recurring', occurred_at + make_interval(days => period_days), period_days, sum(-amount)
-FROM charge WHERE kind = 'recurring' AND period_days > 0
-  AND occurred_at > %(at)s::timestamptz - make_interval(days => period_days)
-GROUP BY occurred_at, period_days
+    SELECT 'calls', begin.at, NULL::integer, sum(-amount)
+    FROM begin LEFT JOIN charge ON charge.kind = 'call' AND occurred_at >= begin.at GROUP BY begin.at
+    UNION ALL
+    SELECT 'recurring', occurred_at + make_interval(days => period_days), period_days, sum(-amount)
+    FROM charge WHERE kind = 'recurring' AND period_days > 0
+      AND occurred_at > %(at)s::timestamptz - make_interval(days => period_days)
+    GROUP BY occurred_at, period_days
+) AS pace (kind, at, days, amount)
 """

@@ -20,7 +20,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from billing import episodes, halting, prepared
-from billing.models import CustomerStatus, Process
+from billing.models import CustomerStatus, Process, ProcessSwitch
 from billing.processes import this_process
 from notifications import breaker, instance, kinds, rendering
 from notifications.claiming import SENDING_MARGIN_SECONDS, Claim
@@ -77,7 +77,7 @@ def send(claim: Claim, transport: Transport, log: NotificationLog | None = None)
     if log.state != State.CLAIMED or log.token != claim.token:
         raise NotMine(log.key)
     try:
-        is_fresh = _write(log)
+        is_new = _write(log)
     except rendering.Unusable as unusable:
         _leave_claim(claim, state=State.FAILED, because=Because.UNUSABLE, detail=str(unusable))
         return Sent(State.FAILED)
@@ -87,7 +87,7 @@ def send(claim: Claim, transport: Transport, log: NotificationLog | None = None)
         return _before_the_body(log, claim, transport, failed)
     began = time.monotonic()
     try:
-        attempt = _begin(log, claim, transport, is_fresh=is_fresh)
+        attempt = _begin(log, claim, transport, is_new=is_new)
     except MayNotSend as reason:
         transport.abandon()
         return Sent(_leave(log, claim, reason), tripped=reason.tripped)
@@ -128,82 +128,66 @@ def _write(log: NotificationLog) -> bool:
     return True
 
 
-def _begin(log: NotificationLog, claim: Claim, transport: Transport, *, is_fresh: bool) -> int:
-    """The point of no return, one commit; the attempt's id. Raises MayNotSend or ProcessHalted, nothing changed."""
-    content = log.content
-    me = this_process()
-    with halting.chunk(Process.NOTIFICATIONS, partner_id=claim.partner_id):
-        if log.episode_id is not None:
-            prepared.fetch(_LOCK, {"episode": log.episode_id})
-        (found,) = prepared.fetch(_LOOK, {"log": log.pk, "token": claim.token})
-        seen = _Seen(*found)
-        if not seen.is_mine:  # first: to who was replaced, the mail that its successor sent looks like one too many
-            raise NotMine(log.key)
-        _check(log, seen)
-        rows = prepared.fetch(
-            _SEND,
-            {
-                "log": log.pk,
-                "token": claim.token,
-                "lease": transport.longest_seconds + SENDING_MARGIN_SECONDS,
-                "order": log.order_id,
-                "number": seen.attempts + 1,
-                "host": me.host,
-                "pid": me.pid,
-                "process_started": me.started,
-                "server": transport.name,
-                "has_journal": transport.has_journal,
-                "is_fresh": is_fresh,
-                "sender": content.sender,
-                "reply_to": content.reply_to,
-                "subject": content.subject,
-                "text": content.text,
-                "html": content.html,
-                "frozen_at": content.frozen_at,
-                "tells": kinds.KINDS[log.kind].tells,
-                "episode": log.episode_id,
-            },
-        )
-        if not rows:
-            raise NotMine(log.key)
-    return int(rows[0][0])
+def _begin(log: NotificationLog, claim: Claim, transport: Transport, *, is_new: bool) -> int:
+    """The point of no return, one commit; the attempt's id. Raises MayNotSend, NotMine or ProcessHalted: not begun."""
+    content, kind, me = log.content, kinds.KINDS[log.kind], this_process()
+    what = {
+        "mail": log.pk,
+        "token": claim.token,
+        "order": log.order_id,
+        "partner": claim.partner_id,
+        "fall": log.episode_id,
+        "needs_the_fall": kind.needs_the_fall,
+        "tells": kind.tells,
+        "goes_to_everyone": kind is kinds.APOLOGY,
+        "barrier": halting.LOCKS[Process.NOTIFICATIONS],
+        "patience": f"{halting.CHUNK_LOCK_SECONDS}s",
+        "lease": transport.longest_seconds + SENDING_MARGIN_SECONDS,
+        "host": me.host,
+        "pid": me.pid,
+        "process_started": me.started,
+        "server": transport.name,
+        "has_journal": transport.has_journal,
+        "is_new": is_new,
+        "sender": content.sender,
+        "reply_to": content.reply_to,
+        "subject": content.subject,
+        "text": content.text,
+        "html": content.html,
+        "written_at": content.frozen_at,
+    }
+    if not is_new:
+        what |= dict.fromkeys(("sender", "reply_to", "subject", "text", "html", "written_at"))
+    ((verdict, number, words),) = prepared.commit(_BEGIN, what)
+    if verdict == "begun":
+        return int(number)
+    if verdict == "not mine":
+        raise NotMine(log.key)
+    if verdict == "halted":
+        raise halting.ProcessHalted(ProcessSwitch.objects.get(pk=number))
+    raise _why_not(log, verdict, number, words)
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What the point of no return goes by, read behind the barrier and after the locks."""
-
-    is_mine: bool
-    is_open: bool | None
-    is_below: bool | None
-    status: str
-    attempts: int
-    is_doubtful: bool
-    is_confirmed: bool
-    is_tripped: bool
-    mails_today: int
-    daily_limit: int
-
-
-def _check(log: NotificationLog, seen: _Seen) -> None:
-    """Raise MayNotSend unless the mail is still true, still wanted, and was never perhaps sent without an order."""
-    kind = kinds.KINDS[log.kind]
-    if not seen.is_confirmed:
-        reason = instance.why_not_confirmed() or "this database was not confirmed as the one that mails"
-        raise MayNotSend(State.UNCERTAIN, Because.COPIED, reason)
-    if seen.is_tripped and log.order_id is None:
-        raise MayNotSend(State.HELD, Because.BREAKER, "the breaker tripped")
-    if seen.is_doubtful:
-        reached = breaker.Reached("same_mail_twice", f"{log.key} was about to go out twice without an order")
-        raise MayNotSend(State.HELD, Because.BREAKER, reached.reason, tripped=reached)
-    if log.order_id is None and seen.mails_today >= seen.daily_limit:
-        detail = f"{seen.mails_today} mails of kind {log.kind} went to this recipient within a day"
-        raise MayNotSend(State.HELD, Because.TOO_MANY, detail)
-    if seen.status != CustomerStatus.ACTIVE and log.kind != kinds.APOLOGY.name:
-        state = State.SUPPRESSED if seen.status == CustomerStatus.CLOSED else State.PENDING
-        raise MayNotSend(state, Because.INACTIVE, f"the customer is {seen.status}")
-    if kind.needs_the_fall and not (seen.is_open and seen.is_below):
-        raise MayNotSend(State.SUPPRESSED, Because.RECOVERED, "the balance recovered before it went out")
+def _why_not(log: NotificationLog, verdict: str, mails_today: int, status: str) -> MayNotSend:
+    """What becomes of a mail that is not true any more, not wanted, or was perhaps sent without an order."""
+    match verdict:
+        case "copied":
+            reason = instance.why_not_confirmed() or "this database was not confirmed as the one that mails"
+            return MayNotSend(State.UNCERTAIN, Because.COPIED, reason)
+        case "tripped":
+            return MayNotSend(State.HELD, Because.BREAKER, "the breaker tripped")
+        case "twice":
+            reached = breaker.Reached("same_mail_twice", f"{log.key} was about to go out twice without an order")
+            return MayNotSend(State.HELD, Because.BREAKER, reached.reason, tripped=reached)
+        case "too many":
+            detail = f"{mails_today} mails of kind {log.kind} went to this recipient within a day"
+            return MayNotSend(State.HELD, Because.TOO_MANY, detail)
+        case "inactive":
+            state = State.SUPPRESSED if status == CustomerStatus.CLOSED else State.PENDING
+            return MayNotSend(state, Because.INACTIVE, f"the customer is {status}")
+        case "recovered":
+            return MayNotSend(State.SUPPRESSED, Because.RECOVERED, "the balance recovered before it went out")
+    raise AssertionError(f"the point of no return knows no verdict {verdict}")
 
 
 def _stubbornly(write: Callable[[], T]) -> T:
@@ -279,7 +263,7 @@ def _settle_sent(log: NotificationLog, claim: Claim, attempt: int, taken: Taken)
         "words": taken.words,
         "provider_id": taken.provider_id,
     }
-    _stubbornly(lambda: prepared.fetch(_SETTLE_SENT, what))  # one statement, which is its own transaction
+    _stubbornly(lambda: prepared.commit(_SETTLE_SENT, what))
 
 
 def _end_attempt(attempt: int, **what: object) -> None:
@@ -377,70 +361,15 @@ def _untell(log: NotificationLog) -> None:
             cursor.execute(_UNTELL, {"log": log.pk, "episode": log.episode_id})
 
 
-# The episode before the log, as everybody locks them, and in a statement of its own: the next one then sees all that
-# was committed while it waited. The balance is only read: locked, billing would have to leave the customer out.
-_LOCK = "SELECT id FROM billing_episode WHERE id = %(episode)s FOR UPDATE"
-
-_LOOK = """
-SELECT
-    n.state = 'claimed' AND n.token = %(token)s,
-    e.closed_at IS NULL,
-    b.balance < a.threshold,
-    cu.status,
-    (SELECT count(*) FROM notifications_deliveryattempt t WHERE t.notification_id = n.id),
-    EXISTS (
-        SELECT FROM notifications_deliveryattempt t
-        WHERE t.notification_id = n.id AND t.outcome IN ('open', 'unknown', 'accepted')
-          AND t.began_at > coalesce((SELECT o.at FROM notifications_stafforder o WHERE o.id = n.order_id), '-infinity')
-    ),
-    EXISTS (
-        SELECT FROM notifications_confirmedinstance c JOIN notifications_serveridentity s
-            ON (s.system_identifier, s.database_oid, s.timeline) = (c.system_identifier, c.database_oid, c.timeline)
-    ),
-    EXISTS (SELECT FROM notifications_breakertrip WHERE reset_at IS NULL),
-    (SELECT count(*) FROM notifications_notificationlog same
-     WHERE same.customer_id = n.customer_id AND same.kind = n.kind AND same.recipient_hash = n.recipient_hash
-       AND same.sending_at > statement_timestamp() - interval '1 day' AND same.id <> n.id AND same.order_id IS NULL),
-    (SELECT mails_a_recipient_a_day FROM notifications_breakerlimits WHERE id = 1)
-FROM notifications_notificationlog n
-JOIN billing_customer cu ON cu.id = n.customer_id
-JOIN billing_customerbalance b ON b.customer_id = cu.id
-LEFT JOIN billing_episode e ON e.id = n.episode_id
-LEFT JOIN billing_balancealert a ON a.id = e.alert_id
-WHERE n.id = %(log)s
-"""
-
-# The row past the point of no return, its attempt, what it says (frozen now, unless it was before) and the falls that
-# it tells of: its own, and those of the mails that it covers. All of it, or nothing when the claim does not count.
-_SEND = """
-WITH sending AS (
-    UPDATE notifications_notificationlog SET
-        state = 'sending', sending_at = statement_timestamp(), because = '', detail = '',
-        lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
-    WHERE id = %(log)s AND token = %(token)s AND state = 'claimed' AND lease_until > statement_timestamp()
-      AND order_id IS NOT DISTINCT FROM %(order)s
-    RETURNING id
-), frozen AS (
-    UPDATE notifications_notificationcontent c SET
-        sender = %(sender)s, reply_to = %(reply_to)s, subject = %(subject)s, text = %(text)s, html = %(html)s,
-        frozen_at = %(frozen_at)s
-    FROM sending WHERE c.notification_id = sending.id AND %(is_fresh)s AND c.frozen_at IS NULL
-), told AS (
-    UPDATE billing_episode e SET told_at = coalesce(e.told_at, statement_timestamp())
-    FROM sending
-    WHERE %(tells)s AND e.closed_at IS NULL AND (
-        e.id = %(episode)s
-        OR e.id IN (
-            SELECT episode_id FROM notifications_notificationlog WHERE covered_by_id = %(log)s AND because = 'covered'
-        )
-    )
+# The rules are the function's own (notifications/migrations/0003): the barrier and the switch, whose the mail is, whether
+# it is still true and wanted. It writes all of it, or nothing: the row past the point of no return, its attempt, what it
+# says, and the falls that it tells of.
+_BEGIN = """
+SELECT * FROM notifications_begin_hand_over(
+    %(mail)s, %(token)s, %(order)s, %(partner)s, %(fall)s, %(needs_the_fall)s, %(tells)s, %(goes_to_everyone)s,
+    %(barrier)s, %(patience)s, %(lease)s, %(host)s, %(pid)s, %(process_started)s, %(server)s, %(has_journal)s,
+    %(is_new)s, %(sender)s, %(reply_to)s, %(subject)s, %(text)s, %(html)s, %(written_at)s
 )
-INSERT INTO notifications_deliveryattempt (
-    notification_id, number, token, host, pid, process_started, server, phase, outcome, words, has_journal, provider_id
-)
-SELECT id, %(number)s, %(token)s, %(host)s, %(pid)s, %(process_started)s, %(server)s, 'body', 'open', '',
-    %(has_journal)s, ''
-FROM sending RETURNING id
 """
 
 _SETTLE_SENT = """
@@ -459,12 +388,9 @@ WHERE id = %(log)s AND token = %(token)s AND state IN ('sending', 'uncertain')
 _UNTELL = """
 WITH untold AS (
     UPDATE billing_episode e SET told_at = NULL
-    WHERE e.closed_at IS NULL AND e.told_at IS NOT NULL AND (
-        e.id = %(episode)s
-        OR e.id IN (
-            SELECT episode_id FROM notifications_notificationlog WHERE covered_by_id = %(log)s AND because = 'covered'
-        )
-    ) AND NOT EXISTS (
+    WHERE e.closed_at IS NULL AND e.told_at IS NOT NULL AND e.id = ANY (%(episode)s || ARRAY(
+        SELECT episode_id FROM notifications_notificationlog WHERE covered_by_id = %(log)s AND because = 'covered'
+    )) AND NOT EXISTS (
         SELECT FROM notifications_notificationlog n
         WHERE (n.episode_id = e.id OR n.id IN (
             SELECT covered_by_id FROM notifications_notificationlog c

@@ -53,7 +53,7 @@ class NotificationLog(models.Model):
 
     key = KeyField(unique=True)
     kind = models.CharField(max_length=32)
-    customer = models.ForeignKey(Customer, models.PROTECT, related_name="notifications")
+    customer = models.ForeignKey(Customer, models.PROTECT, related_name="notifications", db_index=False)
     partner = models.ForeignKey(Partner, models.PROTECT, related_name="+", help_text="Whose halts hold it back.")
     alert = models.ForeignKey(BalanceAlert, models.PROTECT, null=True, related_name="notifications")
     episode = models.ForeignKey(Episode, models.PROTECT, null=True, related_name="notifications")
@@ -119,6 +119,7 @@ class NotificationLog(models.Model):
                 name="mails_for_review",
             ),
             models.Index(F("sending_at"), condition=Q(sending_at__isnull=False), name="mails_by_sending"),
+            models.Index(F("customer"), F("sending_at"), name="mails_of_a_customer"),
             models.Index(F("covered_by"), condition=Q(because=Because.COVERED), name="covered_mails"),
         ]
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from billing.models import BalanceAlert, Customer, Episode, Partner
 from notifications import formats
-from notifications.facts import PACE_ENTRIES, Pace, Recurring, pace_of
+from notifications.facts import PACE_ENTRIES, Pace, Recurring, paces_of
 from notifications.models import NotificationContent, NotificationLog
 from notifications.rendering import Unusable, assemble, for_backend, render
 from tests.factories import harbour, make_customer, make_entry, make_reversal
@@ -117,6 +117,10 @@ def due(amount: int | str, days: float, every: int = 30) -> Recurring:
     return Recurring(Decimal(amount), NOON + timedelta(days=days), every)
 
 
+def pace_of(customer_id: int, *, at: datetime) -> Pace:
+    return paces_of([customer_id], at=at)[customer_id]
+
+
 class TestAPace:
     @pytest.mark.parametrize(
         ("calls", "recurring", "left", "days", "because"),
@@ -200,6 +204,17 @@ class TestAPace:
                 [lindqvist.pk, PACE_ENTRIES],
             )
         assert round(pace_of(lindqvist.pk, at=days_ago(0)).calls_a_day, 2) == 25
+
+    @pytest.mark.django_db
+    def test_of_several_customers_is_each_ones_own(self) -> None:
+        lindqvist, okafor, idle = make_customer(), make_customer(), make_customer()
+        charge_calls(lindqvist, "14", at=days_ago(14.5))
+        charge_calls(lindqvist, "14", at=days_ago(2))
+        charge_calls(okafor, "3", at=days_ago(0.01))
+        paces = paces_of([okafor.pk, lindqvist.pk, idle.pk, okafor.pk], at=days_ago(0))
+        assert {customer: round(pace.calls_a_day, 3) for customer, pace in paces.items()} == {
+            lindqvist.pk: 1, okafor.pk: 3, idle.pk: 0,
+        }  # fmt: skip
 
     @pytest.mark.django_db
     def test_of_nothing_is_none(self) -> None:
