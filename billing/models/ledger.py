@@ -29,8 +29,8 @@ class LedgerEntry(models.Model):
     by key) and none leads out (a customer with a balance row can't be deleted, and an entry needs that row).
 
     Key: `call:source:call-id`, `item:reference:period-start`, `payment:source:reference`, `opening:account`,
-    `adjustment:account:reference`, `credit:item:reference:end`, `reversal:key`; the second and later charges of a cause
-    end in `#2`, `#3`, ...
+    `adjustment:account:reference`, `credit:staff:account:reference`, `credit:item:reference:end`, `reversal:key`; the
+    second and later charges of a cause end in `#2`, `#3`, ...
     """
 
     key = KeyField()
