@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from django.db import connection, transaction
 
-from billing.keys import adjustment_key, reversal_key
+from billing.keys import adjustment_key, credit_key, reversal_key
 from billing.models import Customer, EntryKind, LedgerEntry
 
 LARGEST_AMOUNT = Decimal(10) ** 12
@@ -47,7 +47,7 @@ def reverse(key: str, *, reason: str, by: str) -> Correction:
                 f"“{key}” is a reversal, and stays: post what the customer owes after all by an adjustment."
             )
         lock_balance(wrong.customer_id)
-        return _post_once(
+        return post_once(
             LedgerEntry(
                 key=reversal_key(key),
                 customer_id=wrong.customer_id,
@@ -74,41 +74,59 @@ def adjust(
     unknown account, an amount that is zero or that the ledger can't hold, and for a reference that was used with
     another amount.
     """
-    key = adjustment_key(account, reference)
-    if amount == 0 or not amount.is_finite():
-        raise NotCorrectable("An adjustment has an amount other than zero.")
-    if abs(amount) >= LARGEST_AMOUNT or amount != amount.quantize(SMALLEST_AMOUNT):
-        raise NotCorrectable(f"{amount} has more digits than the ledger: 12 before the point, 6 after it.")
-    with transaction.atomic():
-        customer = Customer.objects.filter(account=account).first()
-        if customer is None:
-            raise NotCorrectable(f"There is no customer “{account}”.")
-        lock_balance(customer.pk)
-        posted = _post_once(
-            LedgerEntry(
-                key=key,
-                customer=customer,
-                kind=EntryKind.ADJUSTMENT,
-                amount=amount,
-                currency=customer.currency,
-                occurred_at=at,
-                description=description or f"Adjustment {reference}",
-                reason=reason,
-                entered_by=by,
-            )
-        )
-    if posted.entry.amount != amount:
-        raise NotCorrectable(
-            f"The adjustment “{reference}” of {account} was posted already, with {posted.entry.amount.normalize():f}"
-            f" {posted.entry.currency}: an entry never changes, so reverse it, or give this one another reference."
-        )
-    return posted
+    refuse_impossible_amount(amount, "An adjustment")
+    return _decide(
+        account,
+        LedgerEntry(
+            key=adjustment_key(account, reference),
+            kind=EntryKind.ADJUSTMENT,
+            amount=amount,
+            occurred_at=at,
+            description=description or f"Adjustment {reference}",
+            reason=reason,
+            entered_by=by,
+        ),
+        name=f"adjustment “{reference}”",
+    )
+
+
+def give_credit(
+    account: str, amount: Decimal, *, reference: str, reason: str, by: str, at: datetime, description: str = ""
+) -> Correction:
+    """Give a customer something of the carrier's: an amount above zero, added to the balance.
+
+    Once for each reference of the account, as with `adjust`. Raises NotCorrectable as it does.
+    """
+    refuse_impossible_amount(amount, "A credit")
+    if amount < 0:
+        raise NotCorrectable("A credit adds to the balance: its amount is above zero.")
+    return _decide(
+        account,
+        LedgerEntry(
+            key=credit_key(account, reference),
+            kind=EntryKind.CREDIT,
+            amount=amount,
+            occurred_at=at,
+            description=description or f"Credit {reference}",
+            reason=reason,
+            entered_by=by,
+        ),
+        name=f"credit “{reference}”",
+    )
 
 
 def credit(entry: LedgerEntry) -> Correction:
     """Post a credit, under its key, once. Inside the caller's transaction, which has the customer's balance locked."""
     assert entry.kind == EntryKind.CREDIT
-    return _post_once(entry)
+    return post_once(entry)
+
+
+def refuse_impossible_amount(amount: Decimal, what: str) -> None:
+    """Raise NotCorrectable for an amount that moves nothing, or that the ledger can't hold. `what`: “A payment”."""
+    if not amount.is_finite() or amount == 0:
+        raise NotCorrectable(f"{what} has an amount other than zero.")
+    if abs(amount) >= LARGEST_AMOUNT or amount != amount.quantize(SMALLEST_AMOUNT):
+        raise NotCorrectable(f"{amount} has more digits than the ledger: 12 before the point, 6 after it.")
 
 
 def lock_balance(customer_id: int) -> None:
@@ -120,7 +138,25 @@ def lock_balance(customer_id: int) -> None:
         cursor.execute("SELECT FROM billing_customerbalance WHERE customer_id = %s FOR UPDATE", [customer_id])
 
 
-def _post_once(entry: LedgerEntry) -> Correction:
+def _decide(account: str, entry: LedgerEntry, *, name: str) -> Correction:
+    """Post what somebody decided for this account, once. Raises NotCorrectable where it stands with another amount."""
+    amount = entry.amount
+    with transaction.atomic():
+        customer = Customer.objects.filter(account=account).first()
+        if customer is None:
+            raise NotCorrectable(f"There is no customer “{account}”.")
+        lock_balance(customer.pk)
+        entry.customer, entry.currency = customer, customer.currency
+        posted = post_once(entry)
+    if posted.entry.amount != amount:
+        raise NotCorrectable(
+            f"The {name} of {account} was posted already, with {posted.entry.amount.normalize():f}"
+            f" {posted.entry.currency}: an entry never changes, so reverse it, or give this one another reference."
+        )
+    return posted
+
+
+def post_once(entry: LedgerEntry) -> Correction:
     """Write the entry unless its key is there. The lock on the balance was taken in a statement before."""
     posted = LedgerEntry.objects.filter(key=entry.key).first()
     if posted is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from billing.batches import open_batches
 from billing.models import Episode
@@ -55,26 +56,43 @@ def judge(*, at: datetime, customer_ids: Iterable[int] | None = None) -> Judged:
             customers, balances, count, last = cursor.fetchone()
             if not count:
                 return Judged(opened, closed, waiting)
-            batches = open_batches()
-            # Where no batch is open nothing is pending, and planning to look for it would take longer than all else.
-            pending = HAS_PENDING_CALLS if batches else "false"
-            cursor.execute(
-                _JUDGE.replace("__PENDING__", pending),
-                {
-                    "customers": customers,
-                    "balances": balances,
-                    "at": at,
-                    "settle_days": SETTLE_DAYS,
-                    "open_batches": batches,
-                },
-            )
-            closed_now, opened_now, waiting_now = cursor.fetchone()
-            closed += closed_now
-            opened += opened_now
-            waiting += waiting_now
+            judged = _judge(cursor, customers, balances, at)
+            closed += judged.closed
+            opened += judged.opened
+            waiting += judged.waiting
         if count < CUSTOMERS_AT_A_TIME:
             return Judged(opened, closed, waiting)
         after = last
+
+
+def judge_here(customer_id: int, *, at: datetime) -> Judged:
+    """Judge one customer within the caller's transaction, which has the balance locked.
+
+    For whoever does something only to see what would follow of it, and takes it all back.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT balance FROM billing_customerbalance WHERE customer_id = %s", [customer_id])
+        (balance,) = cursor.fetchone()
+        return _judge(cursor, f"{{{customer_id}}}", f"{{{balance}}}", at)
+
+
+def _judge(cursor: CursorWrapper, customers: str, balances: str, at: datetime) -> Judged:
+    """Judge customers, whose balances are locked. Both arrays are written as PostgreSQL writes them."""
+    batches = open_batches()
+    # Where no batch is open nothing is pending, and planning to look for it would take longer than all else.
+    pending = HAS_PENDING_CALLS if batches else "false"
+    cursor.execute(
+        _JUDGE.replace("__PENDING__", pending),
+        {
+            "customers": customers,
+            "balances": balances,
+            "at": at,
+            "settle_days": SETTLE_DAYS,
+            "open_batches": batches,
+        },
+    )
+    closed, opened, waiting = cursor.fetchone()
+    return Judged(opened, closed, waiting)
 
 
 def judge_settling(*, at: datetime) -> int:

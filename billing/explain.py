@@ -36,6 +36,7 @@ from billing.models.deck import LONGEST_PREFIX
 from billing.periods import Kind, Period, Proration, currency_digits, price
 
 SHOWN_DECIMALS = 8
+ITEM_CREDITS = "credit:item:"
 
 
 class UnknownKey(Exception):
@@ -404,6 +405,12 @@ def _reversal(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
 
 
 def _credit(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
+    if not entry.key.startswith(ITEM_CREDITS):
+        amount, whose = _money(entry.amount, entry.currency), f"{customer.name}, account {customer.account}"
+        yield f"A credit of {amount} for {whose} ({_name_in(entry.key)}). {_sentence(entry.description)}"
+        posted = _moment(entry.posted_at, customer.timezone)
+        yield f"{entry.entered_by} gave it on {posted}: {_sentence(entry.reason)}"
+        return
     yield f"Something is given back to {customer.name}, account {customer.account}: {_sentence(entry.description)}"
     yield from (_sentence(part) for part in entry.reason.split("; ") if part)
     if entry.entered_by:
@@ -519,7 +526,8 @@ def _cause(key: str) -> str:
 
 def _name_in(key: str) -> str:
     """What a key says besides its kind and account, as it came from outside: `bank 4711`."""
-    parts = key.split(":", 2)[1:] if key.startswith("payment:") else key.split(":", 2)[2:]
+    parts = key.removeprefix("credit:").split(":", 2)
+    parts = parts[1:] if key.startswith("payment:") else parts[2:]
     return " ".join(part.replace("%23", "#").replace("%25", "%") for part in parts)
 
 

@@ -42,6 +42,11 @@ def adjustment_key(account: str, reference: str) -> str:
     return f"adjustment:{key_part(account)}:{key_part(reference)}"
 
 
+def credit_key(account: str, reference: str) -> str:
+    """`credit:staff:account:reference`"""
+    return f"credit:staff:{key_part(account)}:{key_part(reference)}"
+
+
 def item_credit_key(reference: str, ends_on: date) -> str:
     """`credit:item:reference:end`"""
     return f"credit:item:{key_part(reference)}:{ends_on.isoformat()}"

@@ -1,22 +1,20 @@
-"""Payments and refunds from a CSV file, all of them or none.
+"""Payments and refunds from a CSV file, all of them or none; what holds of one payment is `billing.payments`.
 
-A payment is known by its source and its reference. Once posted it never changes: the same reference with the same
-account and amount (and time, where the file names one) is left alone, anything else is an error. A payment that was
-reversed since is known nevertheless. The description does not count: banks word it differently from file to file.
-Payments are posted whatever is halted, for closed customers too.
+The description does not count when a payment is known already: banks word it differently from file to file.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
+from typing import NamedTuple
 
+from billing import payments
 from billing.imports import bulk, csvfile, entries
 from billing.imports.csvfile import Column, CsvSource, Sheet
 from billing.imports.entries import Entry
 from billing.imports.whole import ImportResult, Progress, Tally, all_or_nothing, unwatched
 from billing.keys import payment_key
-from billing.models import Customer, EntryKind, LedgerEntry
+from billing.models import Customer, LedgerEntry
+from billing.payments import EARLY
 
 COLUMNS = {
     "reference": Column(csvfile.text(200), is_required=True),
@@ -26,7 +24,6 @@ COLUMNS = {
     "description": Column(csvfile.text(1000), clears_to=""),
 }
 DEFAULT_SOURCE = "file"
-EARLY = timedelta(days=1)
 
 
 class Posted(NamedTuple):
@@ -82,43 +79,21 @@ def _import(sheet: Sheet, payment_source: str, at: datetime, progress: Progress)
         if row.is_bad:
             continue
         customer = customers[values["account"]]
-        received_at = _received_at(values.get("received_at"), customer)
+        received_at = payments.moment_of(values.get("received_at"), customer)
         if received_at and received_at > at + EARLY:
             sheet.refuse(row, f"received_at “{row.cells['received_at']}” is more than a day ahead.")
             continue
         key = payment_key(payment_source, values["reference"])
         if key not in known:
-            kind = (EntryKind.PAYMENT if values["amount"] > 0 else EntryKind.REFUND).value
+            kind = payments.kind_of(values["amount"]).value
             description = values.get("description", "")
             new.append(Entry(key, customer, kind, values["amount"], received_at or at, description))
-        elif difference := _difference(known[key], values, customer):
+        elif difference := payments.in_what_it_differs(
+            known[key][1:], account=customer, amount=values["amount"], received=values.get("received_at")
+        ):
             sheet.refuse(row, f"The payment “{reference}” was posted already, {difference}; a payment never changes.")
         else:
             unchanged += 1
     if not sheet.errors:
         entries.post(new)
     return Tally(created=len(new), unchanged=unchanged)
-
-
-def _received_at(received: date | datetime | None, customer: Customer) -> datetime | None:
-    if received is None:
-        return None
-    return csvfile.instant(received, midnight_in=ZoneInfo(customer.timezone), zone=UTC)
-
-
-def _difference(posted: Posted, values: dict[str, Any], customer: Customer) -> str | None:
-    """In what the known payment is not what the row says, as the end of a sentence; None: in nothing."""
-    if posted.customer__account != customer.account:
-        return f"for the account “{posted.customer__account}”, not “{customer.account}”"
-    if posted.amount != values["amount"]:
-        return f"with the amount {csvfile.plain(posted.amount)}, not {csvfile.plain(values['amount'])}"
-    if not _agree(values.get("received_at"), posted.occurred_at, customer):
-        return f"as received at {posted.occurred_at.isoformat()}, not {values['received_at'].isoformat()}"
-    return None
-
-
-def _agree(received: date | datetime | None, occurred_at: datetime, customer: Customer) -> bool:
-    """Whether a payment was posted with the time that the row gives; a date agrees with every time of that day."""
-    if received is None or isinstance(received, datetime):
-        return received is None or occurred_at == _received_at(received, customer)
-    return occurred_at.astimezone(ZoneInfo(customer.timezone)).date() == received

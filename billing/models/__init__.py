@@ -15,7 +15,7 @@ from billing.models.call import (
 from billing.models.customer import Customer, CustomerBalance, CustomerStatus, CustomerToJudge
 from billing.models.deck import DeckRange, DeckSlice, Rate, RateDeck, Rounding
 from billing.models.item import BillingItem, ItemKind, ItemPause, ItemPeriod, ItemPriceChange
-from billing.models.ledger import CHARGE_KINDS, EntryKind, LedgerEntry
+from billing.models.ledger import CHARGE_KINDS, PAYMENT_KINDS, EntryKind, LedgerEntry, reference_of_payment
 from billing.models.partner import Partner
 from billing.models.rerating import Rerating
 from billing.models.run import BillingChunk, BillingRun, BillingWorker, ChunkState, RunState, WorkerState
@@ -25,6 +25,7 @@ from billing.periods import Interval, Proration, Timing
 
 __all__ = [
     "CHARGE_KINDS",
+    "PAYMENT_KINDS",
     "AlertKind",
     "AlertRecipient",
     "AlertTerms",
@@ -80,4 +81,5 @@ __all__ = [
     "Timing",
     "UnparsableLine",
     "WorkerState",
+    "reference_of_payment",
 ]

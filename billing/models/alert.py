@@ -1,6 +1,6 @@
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import Collate, Lower, Now
 
 from billing.models.fields import MoneyField
 
@@ -74,6 +74,7 @@ class AlertRecipient(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(F("alert"), Lower("email"), name="one_recipient_once_an_alert")]
+        indexes = [models.Index(Collate(Lower("email"), "C"), name="recipients_by_email")]
 
     def __str__(self) -> str:
         return self.email

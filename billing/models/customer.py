@@ -1,6 +1,8 @@
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVector
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Collate, Lower, Now
 
 from billing.models.fields import CurrencyField, KeyField, MoneyField, TimeZoneField, name_of_a_thing
 
@@ -48,7 +50,12 @@ class Customer(models.Model):
                 name="closed_customers_and_only_they_have_a_closing_time",
             ),
         ]
-        indexes = [models.Index(F("partner"), F("id"), name="customers_of_a_partner")]
+        indexes = [
+            models.Index(F("partner"), F("id"), name="customers_of_a_partner"),
+            # What staff look for: any word of the name, and how the address begins.
+            GinIndex(SearchVector("name", config="simple"), name="customers_by_words_of_name"),
+            models.Index(Collate(Lower("email"), "C"), name="customers_by_email"),
+        ]
 
     def __str__(self) -> str:
         return self.account

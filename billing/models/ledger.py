@@ -1,5 +1,5 @@
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Now
 
 from billing.models.fields import CurrencyField, KeyField, MoneyField
@@ -19,6 +19,12 @@ class EntryKind(models.TextChoices):
 
 CHARGE_KINDS = [EntryKind.CALL, EntryKind.RECURRING, EntryKind.ONE_OFF]
 ITEM_KINDS = [EntryKind.RECURRING, EntryKind.ONE_OFF]
+PAYMENT_KINDS = [EntryKind.PAYMENT, EntryKind.REFUND]
+
+
+def reference_of_payment() -> Func:
+    """The reference in a payment's key, as its source wrote it, for looking it up without knowing the source."""
+    return Func(F("key"), Value("^payment:[^:]*:(.*)$"), function="substring", output_field=models.TextField())
 
 
 class LedgerEntry(models.Model):
@@ -29,8 +35,8 @@ class LedgerEntry(models.Model):
     by key) and none leads out (a customer with a balance row can't be deleted, and an entry needs that row).
 
     Key: `call:source:call-id`, `item:reference:period-start`, `payment:source:reference`, `opening:account`,
-    `adjustment:account:reference`, `credit:item:reference:end`, `reversal:key`; the second and later charges of a cause
-    end in `#2`, `#3`, ...
+    `adjustment:account:reference`, `credit:staff:account:reference`, `credit:item:reference:end`, `reversal:key`; the
+    second and later charges of a cause end in `#2`, `#3`, ...
     """
 
     key = KeyField()
@@ -87,7 +93,14 @@ class LedgerEntry(models.Model):
             ),
             models.CheckConstraint(condition=Q(charge_number__gte=1), name="charges_are_numbered_from_one"),
         ]
-        indexes = [models.Index(F("customer"), F("id"), name="entries_of_a_customer")]
+        indexes = [
+            models.Index(F("customer"), F("id"), name="entries_of_a_customer"),
+            # Few among many calls: payments and corrections. Charges, of which there are millions, are not in these.
+            models.Index(
+                F("customer"), F("id").desc(), condition=~Q(kind__in=CHARGE_KINDS), name="movements_of_a_customer"
+            ),
+            models.Index(reference_of_payment(), condition=Q(kind__in=PAYMENT_KINDS), name="payments_by_reference"),
+        ]
 
     def __str__(self) -> str:
         return self.key

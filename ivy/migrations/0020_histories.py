@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
         ('accounts', '0001_initial'),
         ('auth', '0012_alter_user_first_name_max_length'),
         ('billing', '0020_staff_permissions'),
-        ('ivy', '0008_audit_trail'),
+        ('ivy', '0009_credits_need_two_people'),
         ('notifications', '0004_staff_permissions'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -1,9 +1,11 @@
-"""Ivy's own nouns, one file each: signs of life, probes, repairs, alarms, incidents, what staff did and noted."""
+"""Ivy's own nouns, one file each: signs of life, probes, repairs, alarms, incidents, what staff did and noted,
+credits that wait for a second person."""
 
 from ivy.models.alarm import Alarm
 from ivy.models.alarm_message import AlarmMessage, Channel, Event
 from ivy.models.audit import AuditEntry
 from ivy.models.changes import CHANGES
+from ivy.models.credit import CreditKind, CreditLimit, CreditRequest, CreditState
 from ivy.models.incident import Audience, Incident, IncidentState, IncidentUpdate, Part
 from ivy.models.note import CustomerNote
 from ivy.models.probe import CacheFailure, Probe, Role
@@ -18,6 +20,10 @@ __all__ = [
     "AuditEntry",
     "CacheFailure",
     "Channel",
+    "CreditKind",
+    "CreditLimit",
+    "CreditRequest",
+    "CreditState",
     "CustomerNote",
     "Event",
     "Incident",

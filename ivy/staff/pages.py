@@ -21,7 +21,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from ivy.staff.acts import DoneAlready, Refused
+from ivy.staff.acts import DoneAlready, Refused, refuse_twice
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -140,9 +140,11 @@ class ActPage(StaffPage):
         if not form.is_valid():
             return self._ask(form, self.preview(form) if self.previews_at_once else None)
         try:
+            refuse_twice(form.cleaned_data["once"])  # else what this very form has done would look like a moved world
             if self.has_preview or self.previews_at_once:
                 shown = self.preview(form)
                 if shown.refusal or form.cleaned_data["seen"] != shown.fingerprint:
+                    refuse_twice(form.cleaned_data["once"])  # it may have been done while the preview was made
                     moved = bool(form.cleaned_data["seen"])
                     return self._ask(form, shown, moved=moved)
             done = self.do(form)

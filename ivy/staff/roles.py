@@ -49,6 +49,7 @@ MAY: dict[str, tuple[str, ...]] = {
     ),
     ADMIN: (
         "billing.approve_credit", "billing.add_partner", "portal.change_portaluser",
+        "ivy.add_creditlimit", "ivy.change_creditlimit",
         "accounts.view_user", "accounts.add_user", "accounts.change_user", "auth.view_group",
         "mfa.view_authenticator", "mfa.delete_authenticator",
         "axes.view_accessattempt", "axes.delete_accessattempt", "axes.view_accesslog",

@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('notifications', '0002_rows_are_rights_to_send'),
+        ('notifications', '0003_begin_in_one_step'),
     ]
 
     operations = [
