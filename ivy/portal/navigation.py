@@ -28,6 +28,8 @@ class Line:
 
 ENTRIES: list[Entry] = [
     Entry("Overview", "portal:overview"),
+    Entry("Customers", "portal:customers", below=("portal:customer", "portal:ledger", "portal:mail")),
+    Entry("Calls", "portal:calls", below=("portal:explain",)),
     Entry("People", "portal:people", Role.OWNER, below=("portal:invite",)),
 ]
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
-from django.db.models import Exists, F, Func, Model, OuterRef, QuerySet, TextField
+from django.db.models import Exists, F, Func, Model, OuterRef, Q, QuerySet, TextField
 from django.http import Http404
 
 from billing.models import (
@@ -122,6 +122,17 @@ class Scope:
     def call(self, key: str) -> CallRecord:
         """The billed call of this key, `call:source:call-id`. Raises Http404."""
         return _only(self.calls(), key=key)
+
+    def owner_of(self, key: str) -> Customer:
+        """The customer whose ledger entry or free call has this key. Raises Http404."""
+        if "\0" in key:
+            raise Http404(NOT_THERE)
+        of_entry = self.entries().filter(key=key).values("customer")
+        of_free_call = FreeCall.objects.filter(call_key=key, customer__partner=self.partner).values("customer")
+        found = self.customers().filter(Q(pk__in=of_entry) | Q(pk__in=of_free_call)).first()
+        if found is None:
+            raise Http404(NOT_THERE)
+        return found
 
     def item(self, reference: str) -> BillingItem:
         """The item of this reference. Raises Http404."""

@@ -2,12 +2,22 @@
 
 from django.urls import path
 
-from ivy.portal.views import invitation, overview, people, settings
+from ivy.portal.views import calls, customers, invitation, overview, people, settings
 
 app_name = "portal"
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
+    path("customers/", customers.listing, name="customers"),
+    path("customers.csv", customers.listing_file, name="customers_file"),
+    path("customers/<str:account>/", customers.customer, name="customer"),
+    path("customers/<str:account>/ledger/", customers.ledger, name="ledger"),
+    path("customers/<str:account>/ledger.csv", customers.ledger_file, name="ledger_file"),
+    path("calls/", calls.listing, name="calls"),
+    path("calls/totals/", calls.totals, name="call_totals"),
+    path("calls.csv", calls.listing_file, name="calls_file"),
+    path("explain/", calls.explain, name="explain"),
+    path("mail/", customers.mail, name="mail"),
     path("people/", people.people, name="people"),
     path("people/invite/", people.invite, name="invite"),
     path("people/change/", people.change, name="change_person"),

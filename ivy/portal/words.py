@@ -80,6 +80,11 @@ def zone_of(local: datetime) -> str:
     return name if name[:1].isalpha() else f"UTC{local.isoformat()[-6:]}"
 
 
+def midnight(day: date) -> datetime:
+    """When this day begins in the reader's zone."""
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.get_current_timezone())
+
+
 def _local(on: date) -> date:
     return timezone.localtime(on).date() if isinstance(on, datetime) else on
 

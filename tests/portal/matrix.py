@@ -17,6 +17,7 @@ from billing.models import BillingItem, Customer, LedgerEntry, Partner
 from ivy.accounts.models import User
 from ivy.portal import people as people_of_portals
 from ivy.portal.models import PortalUser, Role
+from notifications.models import NotificationContent, NotificationLog
 from tests import factories
 
 EVERYBODY = None
@@ -61,6 +62,12 @@ class World:
         invited = people_of_portals.invite(
             partner, email=f"guest@{low}.example", role=Role.VIEWER, by=people[Role.OWNER].email
         ).invitation
+        mail = NotificationLog.objects.create(
+            key=f"low_balance:{low}", kind="low_balance", customer=customer, partner=partner, message_id=f"<{low}>"
+        )
+        NotificationContent.objects.create(
+            notification=mail, recipient=customer.email, subject=f"{word} is low", text=f"{word} has {amount}."
+        )
         return cls(
             partner=partner,
             customer=customer,
@@ -68,11 +75,16 @@ class World:
             call_key=charge.key,
             item=item,
             people=people,
-            ids={"invitation": str(invited.reference), "link": people_of_portals.link_of(invited).split("/")[-2]},
+            ids={
+                "mail": mail.key,
+                "invitation": str(invited.reference),
+                "link": people_of_portals.link_of(invited).split("/")[-2],
+            },
             marks=[word, low, amount],
         )
 
 
+NO_ACCOUNT = {"account": "NOBODY-1"}
 NOBODYS = {"reference": str(uuid.UUID(int=7))}
 
 Ids = Callable[[World], Mapping[str, str]]
@@ -88,6 +100,15 @@ def invitation(world: World) -> dict[str, str]:
 
 def nothing(_world: World) -> dict[str, str]:
     return {}
+
+
+def account(world: World) -> dict[str, str]:
+    return {"account": world.customer.account}
+
+
+def calls_of(world: World) -> dict[str, str]:
+    day = f"{factories.MORNING:%Y-%m-%d}"
+    return {"account": world.customer.account, "since": day, "until": day}
 
 
 def someone_else(world: World) -> dict[str, str]:
@@ -120,6 +141,17 @@ class Row:
 
 ROWS: list[Row] = [
     Row("portal:overview"),
+    Row("portal:customers"),
+    Row("portal:customers", query=lambda world: {"q": world.customer.account, "state": "low", "order": "least"}),
+    Row("portal:customers_file"),
+    Row("portal:customer", ids=account, absent=NO_ACCOUNT),
+    Row("portal:ledger", ids=account, absent=NO_ACCOUNT),
+    Row("portal:ledger_file", ids=account, absent=NO_ACCOUNT),
+    Row("portal:calls", query=calls_of),
+    Row("portal:call_totals", query=calls_of),
+    Row("portal:calls_file", query=calls_of),
+    Row("portal:explain", query=lambda world: {"key": world.entry.key}, answers=(200, 404)),
+    Row("portal:mail", query=lambda world: {"key": world.ids["mail"]}),
     Row("portal:people", Role.OWNER),
     Row(
         "portal:invite",

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.db import transaction
@@ -76,7 +77,8 @@ def body(answer: HttpResponseBase) -> str:
 def holds_nothing_of(world: World, answer: HttpResponseBase, asked: Mapping[str, str]) -> None:
     text = body(answer)
     for word in asked.values():  # what was asked for may be repeated: it says nothing of whether it is there
-        text = text.replace(word, "")
+        for written in (word, quote(word), quote(quote(word, safe=""), safe="")):
+            text = text.replace(written, "")
     for mark in world.marks:
         assert mark not in text, f"“{mark}” in: {text[:2000]}"
 
@@ -141,7 +143,7 @@ class TestEveryAddress:
             answer = ask(staff, row, row.ids(seen), seen, look)
             if row.role is not None:
                 assert answer.status_code in ((403,) if row.form else row.staff_looking)
-                assert "as staff" in body(answer) or "text/html" not in answer.headers["Content-Type"]
+                assert "as staff" in body(answer) or "<html" not in body(answer)
             holds_nothing_of(other, answer, {})
             if row.absent:
                 assert ask(staff, row, row.ids(other), other, look).status_code in {403, 404}

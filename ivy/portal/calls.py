@@ -1,0 +1,179 @@
+"""Call records as a partner finds them: billed ones, by customer, number, time, direction and price.
+
+Newest first, and looked for in steps: the last hour of the range, its last day, its last week, all of it, until a page
+is full. So a page costs what the newest calls cost, however many lie behind them; only who looks for something rare has
+the whole range read, and a range has an end.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import OperationalError, connection, transaction
+
+from billing.models import Direction
+from ivy.portal.scope import Scope
+
+A_PAGE = 50
+LONGEST_DAYS = 31
+STEPS = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=LONGEST_DAYS + 1))
+TOTAL_SECONDS = 5
+ROWS_AT_A_TIME = 5_000
+
+
+class TooMuch(Exception):
+    """There is more than can be summed up while somebody waits. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What calls are looked for: begun from `since` until just before `until`, UTC; further wishes may be empty.
+
+    `number` is part of either number, as digits. Prices are positive amounts; a free call costs 0.
+    """
+
+    since: datetime
+    until: datetime
+    account: str = ""
+    number: str = ""
+    direction: str = ""
+    at_least: Decimal | None = None
+    at_most: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A billed call. `price`: what it costs by now, corrections included, positive; None where it is free by rule."""
+
+    id: int
+    key: str
+    account: str
+    customer: str
+    currency: str
+    direction: str
+    from_number: str
+    to_number: str
+    started_at: datetime
+    seconds: int
+    billed_seconds: int | None
+    price: Decimal
+    free_because: str
+    is_corrected: bool
+
+    @property
+    def place(self) -> str:
+        """Where the page after this call goes on."""
+        return f"{self.started_at.isoformat()}_{self.id}"
+
+
+@dataclass(frozen=True)
+class Total:
+    """What calls of one currency come to."""
+
+    currency: str
+    count: int
+    seconds: int
+    amount: Decimal
+
+
+def page(scope: Scope, asked: Asked, *, after: tuple[datetime, int] | None = None) -> tuple[list[Call], bool]:
+    """The newest calls that fit, and whether there are more. `after`: time and id of the last one seen already."""
+    found: list[Call] = []
+    until = min(after[0] + timedelta(microseconds=1), asked.until) if after else asked.until
+    for since in sorted({max(asked.since, until - step) for step in STEPS}, reverse=True):
+        found += _calls(scope, asked, since=since, until=until, after=after, limit=A_PAGE + 1 - len(found))
+        if len(found) > A_PAGE:
+            break
+        until = since
+    return found[:A_PAGE], len(found) > A_PAGE
+
+
+def every(scope: Scope, asked: Asked) -> Iterator[Call]:
+    """All calls that fit, newest first, for a file: in constant memory, from a cursor of the server's."""
+    with transaction.atomic(), connection.chunked_cursor() as cursor:
+        cursor.itersize = ROWS_AT_A_TIME
+        cursor.execute(_ALL, _values(scope, asked, since=asked.since, until=asked.until))
+        for row in cursor:
+            yield Call(*row)
+
+
+def totals(scope: Scope, asked: Asked) -> list[Total]:
+    """What all of them come to, by currency. Raises TooMuch after five seconds."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{TOTAL_SECONDS}s"])
+            cursor.execute(_TOTALS, _values(scope, asked, since=asked.since, until=asked.until))
+            return [Total(*row) for row in cursor.fetchall()]
+    except OperationalError as error:
+        raise TooMuch("These are too many to sum up while you wait: choose fewer days or one customer.") from error
+
+
+def _calls(
+    scope: Scope, asked: Asked, *, since: datetime, until: datetime, after: tuple[datetime, int] | None, limit: int
+) -> list[Call]:
+    last_at, last_id = after or (until, 0)
+    values = _values(scope, asked, since=since, until=until)
+    with connection.cursor() as cursor:
+        cursor.execute(_PAGE, {**values, "last_at": last_at, "last_id": last_id, "limit": limit})
+        return [Call(*row) for row in cursor.fetchall()]
+
+
+def _values(scope: Scope, asked: Asked, *, since: datetime, until: datetime) -> dict[str, Any]:
+    return {
+        "partner": scope.partner.pk,
+        "since": since,
+        "until": until,
+        "account": asked.account,
+        "number": f"%{asked.number}%" if asked.number else "",
+        "direction": asked.direction if asked.direction in Direction.values else "",
+        "at_least": asked.at_least,
+        "at_most": asked.at_most,
+    }
+
+
+# What became of a call is told by its key alone; a later charge of the same call ends in #2, #3 and so on.
+_LATER = """
+    FROM billing_ledgerentry r
+    WHERE r.reverses = {key} OR (r.key > {key} || '#' AND r.key < {key} || '$')
+        OR (r.reverses > {key} || '#' AND r.reverses < {key} || '$')
+"""
+_PRICE = f"-(coalesce(l.amount, 0) + coalesce((SELECT sum(r.amount) {_LATER.format(key='l.key')}), 0))"
+_FITTING = f"""
+FROM billing_customer cu
+JOIN billing_callrecord c ON c.customer_id = cu.id AND c.started_at >= %(since)s AND c.started_at < %(until)s
+JOIN billing_source s ON s.id = c.source_id
+CROSS JOIN LATERAL (SELECT call_key(s.name, c.call_id) AS key) k
+LEFT JOIN billing_ledgerentry l ON l.key = k.key
+LEFT JOIN billing_freecall f ON f.call_key = k.key
+WHERE cu.partner_id = %(partner)s AND (l.key IS NOT NULL OR f.call_key IS NOT NULL)
+  AND (%(account)s = '' OR cu.account = %(account)s)
+  AND (%(direction)s = '' OR c.direction = %(direction)s)
+  AND (%(number)s = '' OR c.to_number LIKE %(number)s OR c.from_number LIKE %(number)s)
+  AND (%(at_least)s::numeric IS NULL OR {_PRICE} >= %(at_least)s)
+  AND (%(at_most)s::numeric IS NULL OR {_PRICE} <= %(at_most)s)
+"""
+# Prices are looked up for the calls that are shown, not for all among which they were found.
+_SHOWN = f"""
+SELECT c.id, c.key, c.account, c.name, c.currency, c.direction, c.from_number, c.to_number, c.started_at, c.seconds,
+    c.billed_seconds, -(coalesce(c.amount, 0) + coalesce(later.amount, 0)), coalesce(c.reason, ''), later.count > 0
+FROM (
+    SELECT c.*, k.key, cu.account, cu.name, cu.currency, l.amount, f.reason,
+        coalesce(l.billed_seconds, f.billed_seconds) AS billed_seconds
+    {_FITTING} {{rest}}
+) c
+CROSS JOIN LATERAL (SELECT count(*) AS count, sum(r.amount) AS amount {_LATER.format(key="c.key")}) later
+ORDER BY c.started_at DESC, c.id DESC
+"""  # noqa: S608 - a text of ours
+_PAGE = _SHOWN.format(
+    rest="""
+    AND (%(last_id)s = 0 OR (c.started_at, c.id) < (%(last_at)s, %(last_id)s))
+    ORDER BY c.started_at DESC, c.id DESC LIMIT %(limit)s
+"""
+)
+_ALL = _SHOWN.format(rest="")
+_TOTALS = f"""
+SELECT cu.currency, count(*), sum(c.seconds), sum({_PRICE})
+{_FITTING} GROUP BY cu.currency ORDER BY cu.currency
+"""
