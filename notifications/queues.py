@@ -124,13 +124,8 @@ class Causes:
 HAPPENED_AT = Coalesce("sending_at", "created_at", output_field=DateTimeField())
 
 # What happened, without addresses, long numbers and the ids of mail servers.
-WORDS = Func(
-    F("detail"),
-    template=(
-        r"left(regexp_replace(%(expressions)s, '\\S+@\\S+|\\S*\\d{4,}\\S*|\\m(?=\\w*\\d)\\w{8,}\\M', '…', 'g'), 200)"
-    ),
-    output_field=models.TextField(),
-)
+_WORDS = r"left(regexp_replace(%(expressions)s, '\S+@\S+|\S*\d{4,}\S*|\m(?=\w*\d)\w{8,}\M', '…', 'g'), 200)"
+WORDS = Func(F("detail"), template=_WORDS, output_field=models.TextField())
 
 
 def rows(which: Which) -> QuerySet[NotificationLog]:
@@ -236,7 +231,7 @@ def causes(which: Which) -> Causes:
         .values("id", "kind", "partner_id", "because", "detail", "hour", "happened_at")[: LOOKED_AT + 1]
     )
     sql, params = looked_at.query.sql_with_params()
-    words = WORDS.template % {"expressions": "detail"}
+    words = _WORDS % {"expressions": "detail"}
     with connection.cursor() as cursor:
         # Alike to the letter first: in a burst most are, and the words need to be made only once.
         cursor.execute(
