@@ -42,6 +42,12 @@ MENU: list[dict[str, Any]] = [
     {
         "title": "Mails",
         "items": [
+            {
+                "title": "Review",
+                "icon": "rate_review",
+                "link": reverse_lazy("admin:review"),
+                "permission": lambda request: request.user.has_perm("notifications.view_notificationlog"),
+            },
             _list_of("Notification log", "notifications.notificationlog", "mail"),
             _list_of("Orders of staff", "notifications.stafforder", "gavel"),
             _list_of("Breaker trips", "notifications.breakertrip", "electric_bolt"),
@@ -151,7 +157,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_ICON": _static("ivy/ivy.svg"),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("ivy/ivy.svg")}],
-    "STYLES": [_static("ivy/admin.css"), _static("ivy/control.css")],
+    "STYLES": [_static("ivy/admin.css"), _static("ivy/control.css"), _static("ivy/review.css")],
     "ACCOUNT": {
         "navigation": [
             {"title": "Change password", "link": reverse_lazy("account_change_password")},

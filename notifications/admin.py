@@ -2,6 +2,9 @@
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 
 from billing.admin.base import MillionsAdmin, ReadOnlyAdmin, ReadOnlyInline, StaffAdmin
@@ -50,6 +53,7 @@ class NotificationLogAdmin(MillionsAdmin):
     ordering = ("-id",)
     inlines = (AttemptInline, HistoryInline)
     fields = (
+        "review",
         ("customer", "kind"),
         ("recipient", "show_state"),
         ("because", "detail"),
@@ -60,7 +64,12 @@ class NotificationLogAdmin(MillionsAdmin):
         ("key", "message_id"),
         ("episode", "covered_by"),
     )
-    readonly_fields = ("recipient", "show_state", "subject", "text")
+    readonly_fields = ("review", "recipient", "show_state", "subject", "text")
+
+    @admin.display(description="review")
+    def review(self, log: NotificationLog) -> SafeString:
+        url = reverse("admin:review_mail", args=[log.pk])
+        return format_html('<a class="text-link" href="{}">All that is known of it, and what can be done</a>', url)
 
     @admin.display(description="to")
     def recipient(self, log: NotificationLog) -> str:

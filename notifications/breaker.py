@@ -101,7 +101,7 @@ def hold_what_waits(*, detail: str) -> int:
             .filter(state=State.PENDING)
             .order_by("pk")
         )
-        history.note(rows, by=BY, verb="hold", reason=detail, to=State.HELD)
+        history.note([log.pk for log in rows], by=BY, verb="hold", reason=detail, to=State.HELD)
         return NotificationLog.objects.filter(pk__in=[row.pk for row in rows]).update(
             state=State.HELD, because=Because.BREAKER, detail=detail, token=None, lease_until=None
         )

@@ -78,7 +78,7 @@ def note_bounced(log: NotificationLog, *, by: str, words: str) -> bool:
             return True
         if log.history.filter(verb="bounced").exists():
             return False
-        history.note([log], by=by, verb="bounced", reason=words, to=State(log.state))
+        history.note([log.pk], by=by, verb="bounced", reason=words, to=State(log.state))
         NotificationLog.objects.filter(pk=log.pk, state=State.SENT).update(detail=f"came back: {words}")
         return True
 
@@ -157,7 +157,7 @@ def _order_second_try(log: NotificationLog, attempt: DeliveryAttempt) -> bool:
         if locked is None or locked.token != attempt.token:
             return False
         order = StaffOrder.objects.create(verb=Verb.RESEND, by=BY_JOURNAL, reason=words, count=1)
-        history.note([locked], by=BY_JOURNAL, verb=Verb.RESEND, reason=words, to=State.PENDING, order=order)
+        history.note([locked.pk], by=BY_JOURNAL, verb=Verb.RESEND, reason=words, to=State.PENDING, order=order)
         DeliveryAttempt.objects.filter(pk=attempt.pk).update(outcome=Outcome.DEFERRED, ended_at=Now())
         NotificationLog.objects.filter(pk=log.pk).update(
             state=State.PENDING,
@@ -178,7 +178,7 @@ def _move(
     locked = _locked(log, [State.UNCERTAIN])
     if locked is None:
         return False
-    history.note([locked], by=by, verb=verb, reason=words, to=to)
+    history.note([locked.pk], by=by, verb=verb, reason=words, to=to)
     outcome = Outcome.ACCEPTED if to == State.SENT else Outcome.REFUSED
     DeliveryAttempt.objects.filter(notification=log, outcome__in=[Outcome.OPEN, Outcome.UNKNOWN]).update(
         outcome=outcome, ended_at=Now()
@@ -188,7 +188,7 @@ def _move(
         state=to, because=because, detail=words, lease_until=None, **sent_at
     )
     if to == State.SENT:
-        telling.count_as_told([locked])
+        telling.count_as_told([locked.pk])
     return True
 
 

@@ -89,7 +89,7 @@ def doubt_what_may_have_gone_out(*, reason: str) -> int:
             .filter(state__in=[State.PENDING, State.CLAIMED, State.SENDING, State.HELD])
             .order_by("pk")
         )
-        history.note(rows, by=BY, verb="doubt", reason=reason, to=State.UNCERTAIN)
+        history.note([log.pk for log in rows], by=BY, verb="doubt", reason=reason, to=State.UNCERTAIN)
         # Tokens stay: the late answer of a worker that was in the middle of a hand-over still counts.
         return NotificationLog.objects.filter(pk__in=[row.pk for row in rows]).update(
             state=State.UNCERTAIN, because=Because.COPIED, detail=reason, lease_until=None

@@ -22,7 +22,7 @@ def in_words(log: NotificationLog) -> list[str]:
     if content.subject:
         lines.append(f"  subject: {content.subject}")
     happened: list[tuple[datetime, str]] = [(log.created_at, "owed")]
-    happened += [(attempt.began_at, _attempt(attempt)) for attempt in log.attempts.all()]
+    happened += [(attempt.began_at, attempt_in_words(attempt)) for attempt in log.attempts.all()]
     happened += [(event.at, _event(event)) for event in log.history.all()]
     lines += [f"  {_time(at)}  {what}" for at, what in sorted(happened, key=lambda event: event[0])]
     now = f"  now: {log.get_state_display()}"
@@ -37,7 +37,8 @@ def in_words(log: NotificationLog) -> list[str]:
     return [*lines, now]
 
 
-def _attempt(attempt: DeliveryAttempt) -> str:
+def attempt_in_words(attempt: DeliveryAttempt) -> str:
+    """Who tried, how far it came, what the server said, and so whether it was delivered."""
     who = f"attempt {attempt.number} by process {attempt.pid} on {attempt.host.split()[0]} through {attempt.server}"
     said = " ".join(str(part) for part in (attempt.code, attempt.words) if part)
     match attempt.outcome:

@@ -1,7 +1,6 @@
 """Resetting the breaker: by staff, after a look at what was held. What is still true goes out, paced."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from django.db import connection, transaction
@@ -10,9 +9,9 @@ from django.db.models.functions import Now
 from billing import episodes, halting
 from billing.halting import Halted
 from billing.models import HaltCause, Process
-from notifications import breaker, history, instance, kinds
+from notifications import breaker, history, instance
 from notifications.models import Because, BreakerTrip, NotificationLog, StaffOrder, State, Verb
-from notifications.telling import TELLING
+from notifications.telling import still_true
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Release:
 def preview() -> Release:
     """What `reset` would do just now. Writes nothing."""
     held = _held()
-    true = _still_true(held)
+    true = still_true(log.pk for log in held)
     return _release(held, true, breaker.open_trip())
 
 
@@ -49,7 +48,7 @@ def reset(*, reason: str, by: str) -> tuple[Release, Halted]:
     with transaction.atomic(durable=True):
         trip = BreakerTrip.objects.select_for_update().filter(reset_at__isnull=True).first()
         held = _held(lock=True)
-        true = _still_true(held)
+        true = still_true(log.pk for log in held)
         release = _release(held, true, trip)
         _let_go(held, true, reason=reason, by=by, a_minute=release.a_minute)
         BreakerTrip.objects.filter(reset_at__isnull=True).update(reset_at=Now(), reset_by=by, reset_because=reason)
@@ -61,34 +60,6 @@ def reset(*, reason: str, by: str) -> tuple[Release, Halted]:
 def _held(*, lock: bool = False) -> list[NotificationLog]:
     rows = NotificationLog.objects.filter(state=State.HELD, because=Because.BREAKER).order_by("pk")
     return list(rows.select_for_update(of=("self",)) if lock else rows)
-
-
-def _still_true(held: Iterable[NotificationLog]) -> set[int]:
-    """Those of the mails that say what is so: the fall goes on, the customer is not closed.
-
-    A suspended customer's goes out once the customer is active again, like any that waits. So does one about a fall
-    that another recipient was told of, and that is neither below the threshold nor over: it may fall again.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT n.id FROM notifications_notificationlog n
-            JOIN billing_customer cu ON cu.id = n.customer_id
-            JOIN billing_customerbalance b ON b.customer_id = cu.id
-            LEFT JOIN billing_episode e ON e.id = n.episode_id
-            LEFT JOIN billing_balancealert a ON a.id = e.alert_id
-            WHERE n.id = ANY(%s) AND (
-                n.kind = 'apology'
-                OR (cu.status <> 'closed' AND (
-                    n.kind <> ALL(%s)
-                    OR (e.closed_at IS NULL AND (b.balance < a.threshold
-                                                 OR (e.told_at IS NOT NULL AND n.kind = ANY(%s))))
-                ))
-            )
-            """,
-            [[log.pk for log in held], [kind.name for kind in kinds.KINDS.values() if kind.needs_the_fall], TELLING],
-        )
-        return {row[0] for row in cursor.fetchall()}
 
 
 def _release(held: list[NotificationLog], true: set[int], trip: BreakerTrip | None) -> Release:
@@ -106,7 +77,7 @@ def _let_go(held: list[NotificationLog], true: set[int], *, reason: str, by: str
     over = [log for log in held if log.pk not in true]
     if going:
         order = StaffOrder.objects.create(verb=Verb.RELEASE, by=by, reason=reason, count=len(going))
-        history.note(going, by=by, verb=Verb.RELEASE, reason=reason, to=State.PENDING, order=order)
+        history.note([log.pk for log in going], by=by, verb=Verb.RELEASE, reason=reason, to=State.PENDING, order=order)
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -122,7 +93,7 @@ def _let_go(held: list[NotificationLog], true: set[int], *, reason: str, by: str
                     "a_minute": a_minute,
                 },
             )
-    history.note(over, by=by, verb=Verb.RELEASE, reason="no longer true", to=State.SUPPRESSED)
+    history.note([log.pk for log in over], by=by, verb=Verb.RELEASE, reason="no longer true", to=State.SUPPRESSED)
     for log in over:
         if log.episode_id is not None:
             episodes.close_recovered(log.episode_id)

@@ -48,6 +48,13 @@ MAY: dict[str, frozenset[str]] = {
     "ivy_probe_delete": OPERATOR,
     "django_q_failure_delete": OPERATOR,
     "django_q_ormq_delete": OPERATOR,
+    "review_approve": OPERATOR,
+    "review_delivered": OPERATOR,
+    "review_resend": OPERATOR,
+    "review_retry": OPERATOR,
+    "review_suppress": OPERATOR,
+    "review_errant": STAFF,
+    "review_apologise": OPERATOR,
     "accounts_user_add": ADMIN,
     "accounts_user_change": ADMIN,
     "auth_user_password_change": ADMIN,
@@ -58,7 +65,7 @@ MAY: dict[str, frozenset[str]] = {
 OPEN_TO_ALL_STAFF = frozenset({"index", "app_list", "jsi18n", "search", "autocomplete", "runbook", "view_on_site"})
 """Pages to look at: they answer a POST as they answer a GET, or refuse it."""
 
-LOOKED_AT = frozenset({"changes", "changes_of"})
+LOOKED_AT = frozenset({"changes", "changes_of", "review", "review_mail", "review_twice"})
 """Pages of the control room that are only looked at: they take no POST from anybody."""
 
 OWN_ACCOUNT = frozenset({"login", "logout", "password_change", "password_change_done"})

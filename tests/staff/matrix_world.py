@@ -11,8 +11,9 @@ from django_q.models import OrmQ, Task
 
 from ivy.models import AuditEntry, CustomerNote, Incident, Probe
 from ivy.portal.models import PortalUser
-from notifications.models import BreakerLimits
+from notifications.models import BreakerLimits, NotificationLog
 from tests import factories
+from tests.notifications.mails import make_owed
 
 
 def build() -> None:
@@ -31,6 +32,7 @@ def build() -> None:
     factories.make_entry(customer=customer, key="payment:bank:matrix")
     factories.make_run()
     BreakerLimits.objects.get_or_create(pk=1)
+    make_owed()
     CustomerNote.objects.create(customer=customer, by="ann@ivy.example", text="Called.")
     AuditEntry.objects.create(by="ann@ivy.example", verb="note", noun="customer", name="MATRIX-1", summary="Noted.")
     Incident.objects.create(title="Matrix", affects=["calls"], opened_by="ann@ivy.example")
@@ -46,6 +48,7 @@ def build() -> None:
 
 
 ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "review_mail": lambda: {"args": [NotificationLog.objects.latest("pk").pk]},
     "changes_of": lambda: {"args": ["billing", "partner", "1"]},
     "invite_to_portal": lambda: {"args": ["matrix"]},
     "look_as_partner": lambda: {"args": ["matrix"]},

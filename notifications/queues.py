@@ -1,0 +1,300 @@
+"""What waits for a person to look at, and what of it has the same cause: so that a thousand mails are one decision.
+
+A queue is read by a partial index, and at most LOOKED_AT mails of it at once: it stays quick whatever the log holds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, models
+from django.db.models import DateTimeField, Exists, F, Func, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce, Now, TruncHour
+
+from notifications import kinds
+from notifications.models import NotificationHistory, NotificationLog, State, Verb
+
+LOOKED_AT = 100_000
+CAUSES_SHOWN = 50
+MOST_AT_ONCE = 50_000
+"""Mails in one order: a few seconds' work."""
+
+
+class Queue(models.TextChoices):
+    """A queue of mails by what can be decided about them."""
+
+    UNCERTAIN = "uncertain", "Uncertain"
+    HELD = "held", "Held"
+    FAILED = "failed", "Failed"
+    ERRANT = "errant", "Errant"
+    WAITING = "waiting", "Waiting"
+    SENT = "sent", "Sent lately"
+
+
+VERBS: dict[Queue, tuple[Verb, ...]] = {
+    Queue.UNCERTAIN: (Verb.DELIVERED, Verb.RESEND, Verb.SUPPRESS),
+    Queue.HELD: (Verb.APPROVE, Verb.SUPPRESS),
+    Queue.FAILED: (Verb.RETRY, Verb.SUPPRESS),
+    Queue.ERRANT: (Verb.APOLOGISE,),
+    Queue.WAITING: (Verb.SUPPRESS,),
+    Queue.SENT: (Verb.ERRANT,),
+}
+"""What can be done with the mails of a queue; what is done most comes first."""
+
+STATES: dict[Queue, State] = {
+    Queue.UNCERTAIN: State.UNCERTAIN,
+    Queue.HELD: State.HELD,
+    Queue.FAILED: State.FAILED,
+    Queue.WAITING: State.PENDING,
+    Queue.ERRANT: State.SENT,
+    Queue.SENT: State.SENT,
+}
+
+NEWEST_FIRST = frozenset({Queue.ERRANT, Queue.SENT})
+
+AGES: dict[str, tuple[str, timedelta, bool]] = {
+    "hour": ("of the last hour", timedelta(hours=1), False),
+    "day": ("of the last 24 hours", timedelta(days=1), False),
+    "week": ("of the last 7 days", timedelta(days=7), False),
+    "older-than-day": ("older than 24 hours", timedelta(days=1), True),
+    "older-than-week": ("older than 7 days", timedelta(days=7), True),
+}
+"""Name: words, how long ago, and whether before then."""
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which mails of a queue: those that all these hold for; what is empty leaves it open.
+
+    `words`: what happened, without what differs from mail to mail (see `Cause`); `hour`: the hour of `Cause`.
+    `apologised`, of errant ones: those whose recipient got an apology since; otherwise the others.
+    """
+
+    queue: Queue
+    kind: str = ""
+    partner: str = ""
+    alert: int | None = None
+    account: str = ""
+    because: str = ""
+    words: str | None = None
+    hour: datetime | None = None
+    age: str = ""
+    apologised: bool = False
+
+    @property
+    def newest_first(self) -> bool:
+        return self.queue in NEWEST_FIRST
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Mails of a queue that are where they are for the same reason, and came there in the same hour (UTC)."""
+
+    kind: str
+    partner: str
+    because: str
+    words: str
+    hour: datetime
+    count: int
+    oldest: datetime
+    newest: datetime
+    example: int
+
+
+@dataclass(frozen=True)
+class Causes:
+    """The commonest causes in a queue; `total` mails and `cause_count` causes were found.
+
+    `is_cut`: there are more mails than were looked at.
+    """
+
+    causes: list[Cause]
+    total: int = 0
+    cause_count: int = 0
+    is_cut: bool = False
+
+    @property
+    def others(self) -> int:
+        """Mails of the causes that are not shown."""
+        return self.total - sum(cause.count for cause in self.causes)
+
+
+# When a mail came where it is: when it was last past the point of no return, else when it was owed.
+HAPPENED_AT = Coalesce("sending_at", "created_at", output_field=DateTimeField())
+
+# What happened, without addresses, long numbers and the ids of mail servers.
+_WORDS = r"left(regexp_replace(%(expressions)s, '\S+@\S+|\S*\d{4,}\S*|\m(?=\w*\d)\w{8,}\M', '…', 'g'), 200)"
+WORDS = Func(F("detail"), template=_WORDS, output_field=models.TextField())
+
+
+def rows(which: Which) -> QuerySet[NotificationLog]:
+    """The mails, in no order."""
+    found = NotificationLog.objects.filter(state=STATES[which.queue])
+    if which.queue == Queue.ERRANT:
+        found = found.filter(Exists(_apology_since()) if which.apologised else ~Exists(_apology_since()))
+        found = found.filter(is_errant=True)
+    if which.queue == Queue.SENT:
+        found = found.filter(is_errant=False)
+    return _narrowed(found, which)
+
+
+def _narrowed(found: QuerySet[NotificationLog], which: Which) -> QuerySet[NotificationLog]:
+    plain = {"kind": which.kind, "because": which.because, "alert": which.alert}
+    found = found.filter(**{name: value for name, value in plain.items() if value})
+    if which.partner:
+        found = found.filter(partner__slug=which.partner)
+    if which.account:
+        found = found.filter(customer__account=which.account)
+    if which.words is not None:
+        found = found.alias(words=WORDS).filter(words=which.words)
+    if which.hour is not None:
+        found = found.alias(happened_at=HAPPENED_AT).filter(
+            happened_at__gte=which.hour, happened_at__lt=which.hour + timedelta(hours=1)
+        )
+    age = which.age
+    if which.queue == Queue.SENT:
+        # By an index: there are no others of all that was ever sent.
+        age = age if age in {"hour", "day", "week"} else "day"
+        return found.filter(sending_at__gt=Now() - AGES[age][1])
+    if age in AGES:
+        _, ago, is_before = AGES[age]
+        edge: Any = Now() - ago
+        found = found.alias(happened_at=HAPPENED_AT).filter(
+            Q(happened_at__lte=edge) if is_before else Q(happened_at__gt=edge)
+        )
+    return found
+
+
+def _apology_since() -> QuerySet[NotificationLog]:
+    """An apology to the same recipient, owed after the mail went out."""
+    return NotificationLog.objects.filter(
+        customer=OuterRef("customer"),
+        kind=kinds.APOLOGY.name,
+        recipient_hash=OuterRef("recipient_hash"),
+        created_at__gte=OuterRef("sent_at"),
+    )
+
+
+def page(which: Which, *, after: int | None = None, size: int) -> list[NotificationLog]:
+    """The next mails in the queue's order, after the one with that id; with customer, partner and content."""
+    found = in_order(which)
+    if after is not None:
+        found = found.filter(pk__lt=after) if which.newest_first else found.filter(pk__gt=after)
+    return list(found.select_related("customer", "partner", "content").annotate(happened_at=HAPPENED_AT)[:size])
+
+
+def in_order(which: Which) -> QuerySet[NotificationLog]:
+    return rows(which).order_by("-pk" if which.newest_first else "pk")
+
+
+def neighbours(which: Which, pk: int) -> tuple[int | None, int | None]:
+    """The ids of the mails before and after this one in the queue, whether it is still there or not."""
+    later = rows(which).filter(pk__gt=pk).order_by("pk").values_list("pk", flat=True).first()
+    earlier = rows(which).filter(pk__lt=pk).order_by("-pk").values_list("pk", flat=True).first()
+    return (later, earlier) if which.newest_first else (earlier, later)
+
+
+def ids(which: Which) -> tuple[list[int], bool]:
+    """The mails that one order can be about, and whether there are more."""
+    found = list(in_order(which).values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+    return found[:MOST_AT_ONCE], len(found) > MOST_AT_ONCE
+
+
+def keys(ids: Iterable[int]) -> list[str]:
+    """The keys of these mails, in id order; ids that there are none of are left out."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT key FROM notifications_notificationlog WHERE id = ANY(%s) ORDER BY id", [list(ids)])
+        return [key for (key,) in cursor.fetchall()]
+
+
+def counts() -> dict[Queue, int]:
+    """How many mails are in each queue, up to LOOKED_AT. Not of those sent lately, who are counted when asked for."""
+    counted = [queue for queue in Queue if queue != Queue.SENT]
+    parts: list[str] = []
+    params: list[Any] = []
+    for queue in counted:
+        sql, those = rows(Which(queue)).order_by().values("pk")[:LOOKED_AT].query.sql_with_params()
+        parts.append(f"(SELECT count(*) FROM ({sql}) AS queue)")  # noqa: S608 - queries of ours
+        params += those
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(parts)}", params)
+        return dict(zip(counted, cursor.fetchone(), strict=True))
+
+
+def causes(which: Which) -> Causes:
+    """What put these mails where they are, the commonest first. One query over at most LOOKED_AT mails."""
+    looked_at = (
+        rows(which)
+        .order_by()
+        .annotate(hour=TruncHour(HAPPENED_AT), happened_at=HAPPENED_AT)
+        .values("id", "kind", "partner_id", "because", "detail", "hour", "happened_at")[: LOOKED_AT + 1]
+    )
+    sql, params = looked_at.query.sql_with_params()
+    words = _WORDS % {"expressions": "detail"}
+    with connection.cursor() as cursor:
+        # Alike to the letter first: in a burst most are, and the words need to be made only once.
+        cursor.execute(
+            f"""
+            WITH looked_at AS MATERIALIZED ({sql}), alike AS (
+                SELECT kind, partner_id, because, detail, hour, count(*) AS count,
+                    min(happened_at) AS oldest, max(happened_at) AS newest, min(id) AS example
+                FROM looked_at GROUP BY kind, partner_id, because, detail, hour
+            ), cause AS (
+                SELECT kind, partner_id, because, {words} AS words, hour, sum(count)::bigint AS count,
+                    min(oldest) AS oldest, max(newest) AS newest, min(example) AS example
+                FROM alike GROUP BY 1, 2, 3, 4, 5
+            )
+            SELECT c.kind, p.slug, c.because, c.words, c.hour, c.count, c.oldest, c.newest, c.example,
+                (sum(c.count) OVER ())::bigint, count(*) OVER ()
+            FROM cause c JOIN billing_partner p ON p.id = c.partner_id
+            ORDER BY c.count DESC, c.newest DESC LIMIT %s
+            """,  # noqa: S608 - a query and words of ours
+            [*params, CAUSES_SHOWN],
+        )
+        found = cursor.fetchall()
+    if not found:
+        return Causes([])
+    total, cause_count = found[0][9:]
+    return Causes([Cause(*row[:9]) for row in found], min(total, LOOKED_AT), cause_count, total > LOOKED_AT)
+
+
+def narrowed_to(which: Which, cause: Cause) -> Which:
+    """Only the mails of this cause."""
+    return replace(
+        which,
+        kind=cause.kind,
+        partner=cause.partner,
+        because=cause.because,
+        words=cause.words,
+        hour=cause.hour,
+    )
+
+
+def done_since(which: Which, mark: int) -> list[tuple[str, str, int]]:
+    """Who has done what to how many mails of this queue since `reviewing.last_noted` gave the mark: by, verb, count.
+
+    By kind, partner, alert and customer: what happened to a mail is told otherwise once something was done to it.
+    """
+    whose = {
+        "notification__kind": which.kind,
+        "notification__partner__slug": which.partner,
+        "notification__alert": which.alert,
+        "notification__customer__account": which.account,
+    }
+    found = NotificationHistory.objects.filter(
+        pk__gt=mark, from_state=STATES[which.queue], **{name: value for name, value in whose.items() if value}
+    )
+    return list(
+        found.values("by", "verb")
+        .annotate(count=models.Count("notification", distinct=True))
+        .order_by("-count", "by", "verb")
+        .values_list("by", "verb", "count")
+    )
+
+
+def queue_of(log: NotificationLog) -> Queue | None:
+    """The queue that a mail is in; None: nothing can be decided about it."""
+    if log.state == State.SENT:
+        return Queue.ERRANT if log.is_errant else Queue.SENT
+    return next((queue for queue, state in STATES.items() if state == log.state), None)
