@@ -2,4 +2,8 @@
 
 from django.urls import URLPattern
 
-urlpatterns: list[URLPattern] = []
+from ivy.staff.customers import urls as customers
+
+urlpatterns: list[URLPattern] = [
+    *customers.urlpatterns,
+]
