@@ -37,6 +37,10 @@ class Coming:
     amount: Decimal
     is_due: bool
 
+    @property
+    def last_day(self) -> date:
+        return self.end_on - timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class ItemOutlook:

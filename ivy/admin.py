@@ -24,8 +24,9 @@ from unfold.decorators import display
 from billing.admin.base import MillionsAdmin
 from ivy import incident_admin
 from ivy.models import Alarm, AlarmMessage, AuditEntry, CacheFailure, CustomerNote, Probe, Pulse, Repair
+from ivy.staff.customers import admin as customer_admin
 
-__all__ = ["incident_admin"]
+__all__ = ["customer_admin", "incident_admin"]
 
 # allauth's table of addresses stays empty: the address of a user is `User.email`. axes keeps attempts, not failures.
 admin.site.unregister([EmailAddress, AccessFailureLog])

@@ -86,6 +86,14 @@ MENU: list[dict[str, Any]] = [
             _list_of("Entries", "billing.ledgerentry", "receipt_long"),
             _list_of("Re-ratings", "billing.rerating", "history"),
             _list_of("Balances", "billing.customerbalance", "account_balance"),
+            {
+                "title": "Waiting credits",
+                "icon": "approval",
+                "link": reverse_lazy("admin:money_credits"),
+                "permission": lambda request: request.user.has_perm("ivy.view_creditrequest"),
+            },
+            _list_of("Credit requests", "ivy.creditrequest", "request_quote"),
+            _list_of("Credit limits", "ivy.creditlimit", "vertical_align_top"),
         ],
     },
     {
@@ -157,7 +165,9 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_ICON": _static("ivy/ivy.svg"),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("ivy/ivy.svg")}],
-    "STYLES": [_static("ivy/admin.css"), _static("ivy/control.css"), _static("ivy/review.css")],
+    "STYLES": [
+        _static(f"ivy/{sheet}.css") for sheet in ("admin", "control", "customers", "review")
+    ],
     "ACCOUNT": {
         "navigation": [
             {"title": "Change password", "link": reverse_lazy("account_change_password")},

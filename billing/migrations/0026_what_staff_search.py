@@ -15,6 +15,10 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddIndex(
+            model_name='episode',
+            index=models.Index(models.F('alert'), models.OrderBy(models.F('id'), descending=True), condition=models.Q(('closed_at__isnull', False)), name='closed_episodes_of_an_alert'),
+        ),
+        migrations.AddIndex(
             model_name='alertrecipient',
             index=models.Index(django.db.models.functions.comparison.Collate(django.db.models.functions.text.Lower('email'), 'C'), name='recipients_by_email'),
         ),

@@ -81,7 +81,7 @@ class CreditRequest(models.Model):
 class CreditLimit(models.Model):
     """Up to how much one person may give a customer within a day without a second one; more needs approval.
 
-    A currency without a row has the usual limit (`ivy.credits.USUAL_LIMIT`).
+    A currency without a row has the usual limit (`ivy.giving.USUAL_LIMIT`).
     """
 
     currency = CurrencyField(unique=True)

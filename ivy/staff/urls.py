@@ -4,14 +4,16 @@ from django.urls import URLPattern
 
 from ivy.staff import portal_pages
 from ivy.staff.change_pages import PersonChanges, ThingChanges
+from ivy.staff.customers import urls as customers
 from ivy.staff.pages import staff_path
 from ivy.staff.review import urls as review
 
 urlpatterns: list[URLPattern] = [
+    *customers.urlpatterns,
+    *review.urlpatterns,
     staff_path("changes/", PersonChanges, "changes"),
     staff_path("<slug:app>/<slug:model>/<path:object_id>/history/", ThingChanges, "changes_of"),
     staff_path("partners/<str:slug>/invite/", portal_pages.InvitePage, "invite_to_portal"),
     staff_path("partners/<str:slug>/look/", portal_pages.LookPage, "look_as_partner"),
     staff_path("portal/stop-looking/", portal_pages.StopLookingPage, "stop_looking"),
-    *review.urlpatterns,
 ]

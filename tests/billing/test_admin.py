@@ -383,9 +383,15 @@ class TestACustomer:
 
     def test_is_closed_with_the_time_by_its_status(self, submit: Submit) -> None:
         lindqvist = factories.make_customer()
-        assert submit(page_url(lindqvist), status=CustomerStatus.CLOSED).status_code == 302
+        Customer.objects.filter(pk=lindqvist.pk).update(status=CustomerStatus.CLOSED)
         lindqvist.refresh_from_db()
         assert lindqvist.closed_at is not None
+
+    def test_keeps_its_status_here_since_another_page_tells_what_follows(self, submit: Submit) -> None:
+        lindqvist = factories.make_customer()
+        assert submit(page_url(lindqvist), status=CustomerStatus.CLOSED).status_code == 302
+        lindqvist.refresh_from_db()
+        assert lindqvist.status == CustomerStatus.ACTIVE
 
 
 class TestASource:
