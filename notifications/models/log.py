@@ -119,6 +119,7 @@ class NotificationLog(models.Model):
                 name="mails_for_review",
             ),
             models.Index(F("sending_at"), condition=Q(sending_at__isnull=False), name="mails_by_sending"),
+            models.Index(F("partner"), F("id"), name="mails_of_a_partner"),
             models.Index(F("covered_by"), condition=Q(because=Because.COVERED), name="covered_mails"),
         ]
 
