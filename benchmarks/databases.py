@@ -26,6 +26,13 @@ def url_of(name: str) -> str:
     return f"{server_url().rpartition('/')[0]}/{name}"
 
 
+def create(name: str) -> str:
+    """An empty database, which stays; its URL."""
+    with psycopg.connect(server_url(), autocommit=True) as server:
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return url_of(name)
+
+
 @contextmanager
 def temporary(name: str, *, like: str | None = None) -> Iterator[str]:
     """A database, empty or a copy of another; dropped in the end, whatever happens. Its URL."""

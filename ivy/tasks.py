@@ -3,7 +3,7 @@
 import logging
 from datetime import timedelta
 
-from billing import cycle
+from billing import cycle, sums
 from billing.about import about
 from billing.models import BillingRun, RunState
 from ivy import alarms, housekeeping, probing, pulses, stopping, telemetry
@@ -32,6 +32,8 @@ def billing_cycle(*, by: str = "schedule") -> None:
     _tell(run)
     if stopping.may_go_on():
         notifications_pass(by=by)
+    if stopping.may_go_on():
+        sums.sum_up()
 
 
 def notifications_pass(*, by: str = "schedule") -> None:

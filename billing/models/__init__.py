@@ -20,6 +20,7 @@ from billing.models.partner import Partner
 from billing.models.rerating import Rerating
 from billing.models.run import BillingChunk, BillingRun, BillingWorker, ChunkState, RunState, WorkerState
 from billing.models.source import CallIdentity, IdentityKind, Source, SourceFormat
+from billing.models.sums import LedgerSum, LedgerSumMark
 from billing.models.switch import HaltCause, Process, ProcessSwitch, SwitchHistory
 from billing.periods import Interval, Proration, Timing
 
@@ -61,6 +62,8 @@ __all__ = [
     "ItemPeriod",
     "ItemPriceChange",
     "LedgerEntry",
+    "LedgerSum",
+    "LedgerSumMark",
     "MendedCause",
     "Partner",
     "PartnerAlert",

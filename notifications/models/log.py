@@ -120,6 +120,7 @@ class NotificationLog(models.Model):
             ),
             models.Index(F("sending_at"), condition=Q(sending_at__isnull=False), name="mails_by_sending"),
             models.Index(F("customer"), F("sending_at"), name="mails_of_a_customer"),
+            models.Index(F("partner"), F("id"), name="mails_of_a_partner"),
             models.Index(F("covered_by"), condition=Q(because=Because.COVERED), name="covered_mails"),
             models.Index(F("id"), condition=Q(is_errant=True), name="errant_mails"),
         ]

@@ -207,7 +207,10 @@ def _read_env() -> dict[str, str]:
 
 
 def _tell_where(port: int, logins: list[dict[str, str]]) -> None:
-    tell(f"\nIvy runs at http://localhost:{port}/ (staff: http://localhost:{port}/admin/)\n")
+    tell(
+        f"\nIvy runs at http://localhost:{port}/ (staff: http://localhost:{port}/admin/,"
+        f" partners: http://localhost:{port}/portal/, anybody: http://localhost:{port}/status/)\n"
+    )
     for login in logins:
         tell(f"  {login['role']}: {login['email']}, password: {login['password']}")
     tell(f"\nLogs: {VAR / 'log'}. In a second terminal: .venv/bin/python manage.py status")

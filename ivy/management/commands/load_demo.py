@@ -18,15 +18,26 @@ from billing.imports.payments import import_payments
 from billing.imports.rates import DeckTerms, import_rates
 from billing.imports.whole import ImportResult
 from billing.management.base import FAILED, IvyCommand
-from billing.models import Customer, Delivery, Source
+from billing.models import Customer, Delivery, Partner, Source
 from ivy.accounts.models import User
-from ivy.demo.people import SWITCHES
+from ivy.demo.people import PARTNERS, SWITCHES
 from ivy.demo.world import World, build
+from ivy.portal.models import PortalUser, Role
 
 PASSWORD = "ivy climbs quietly"  # noqa: S105 - everybody may know it: the demo world is for looking around
 LOGINS = [
     {"email": "admin@ivy.example", "password": PASSWORD, "role": "staff, may do everything"},
     {"email": "look@ivy.example", "password": PASSWORD, "role": "no staff: sees no admin"},
+]
+PORTAL_USERS = [
+    (partner.slug, role, f"{role}@{partner.domain}", f"{name} {partner.name.split()[0]}")
+    for partner in PARTNERS
+    for role, name in ((Role.OWNER, "Olivia"), (Role.MANAGER, "Marcus"), (Role.VIEWER, "Vera"))
+]
+LOGINS += [
+    {"email": email, "password": PASSWORD, "role": f"portal of {slug}, {role}"}
+    for slug, role, email, _ in PORTAL_USERS
+    if role == Role.OWNER or slug == PARTNERS[0].slug
 ]
 LOCK = 1_230_020
 
@@ -124,8 +135,14 @@ def _check(what: str, result: ImportResult) -> None:
 
 def _make_users() -> None:
     """The people who can look around; a changed password stays changed."""
-    staff, other = LOGINS
+    staff, other = LOGINS[:2]
     if not User.objects.filter(email=staff["email"]).exists():
         User.objects.create_superuser(staff["email"], staff["password"], name="Ada Admin")
     if not User.objects.filter(email=other["email"]).exists():
         User.objects.create_user(other["email"], other["password"], name="Lukas Look")
+    for slug, role, email, name in PORTAL_USERS:
+        partner = Partner.objects.filter(slug=slug).first()
+        if partner is None:
+            continue
+        user = User.objects.filter(email=email).first() or User.objects.create_user(email, PASSWORD, name=name)
+        PortalUser.objects.get_or_create(user=user, defaults={"partner": partner, "role": role})

@@ -57,3 +57,9 @@ def portal_navigation(context: dict[str, Any]) -> list[navigation.Line]:
 def chart(picture: Chart) -> dict[str, Any]:
     """A picture with its title, and the same figures as a table."""
     return {"chart": picture}
+
+
+@register.filter
+def mail_kind(kind: str) -> str:
+    """`low_balance` as people read it: Low balance."""
+    return kind.replace("_", " ").capitalize()
