@@ -32,6 +32,7 @@ def commit(query: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]
     Raises TransactionManagementError inside another transaction (a test's own around it excepted), with nothing done.
     """
     # Django tells a test's transaction by this mark alone, as `atomic(durable=True)` does.
-    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:  # noqa: SLF001
+    blocks: list[Any] = connection.atomic_blocks
+    if blocks and not blocks[-1]._from_testcase:  # noqa: SLF001
         raise TransactionManagementError("It has to be committed here, and can't be inside another transaction.")
     return fetch(query, parameters)

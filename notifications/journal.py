@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import formatdate, make_msgid
+from email.utils import formatdate, make_msgid, parseaddr
 
 from django.conf import settings
 from django.db.models.functions import Now
@@ -94,7 +94,10 @@ def opened(box: Mailbox) -> Iterator[Journal]:
 
 
 def send_canary(server: ServerSettings, box: Mailbox, *, sender: str) -> JournalCanary | None:
-    """Send a mail to the journal alone, through the server that customers' mails take; None if it wasn't taken."""
+    """Send a mail to the journal alone, through the server that customers' mails take; None if it wasn't taken.
+
+    `sender`: a From header's value.
+    """
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
     message["To"] = box.address
@@ -105,7 +108,7 @@ def send_canary(server: ServerSettings, box: Mailbox, *, sender: str) -> Journal
     message.set_content("Ivy sends this to find out whether mails that it is not sure of have reached the journal.\n")
     try:
         with MailServer(server) as connection:
-            connection.offer(sender, box.address)
+            connection.offer(parseaddr(sender)[1], box.address)
             connection.hand_over(message.as_bytes())
     except HandOverFailed:
         return None

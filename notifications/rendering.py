@@ -352,6 +352,11 @@ def _headers(log: NotificationLog, content: NotificationContent) -> dict[str, st
     return headers
 
 
+def address_of(value: str) -> str:
+    """The bare address of a header's value, as any mail server takes it."""
+    return _address(value).addr_spec
+
+
 @lru_cache(maxsize=KEPT)
 def _address(value: str) -> Address:
     name, address = parseaddr(value)

@@ -3,6 +3,9 @@
 `offer` goes up to the server's 354, all of it provably no delivery; `hand_over` then gives the body and waits for the
 answer. One deadline covers a whole conversation: a socket's own time-out starts anew with each byte that drips.
 
+Where the server offers it (RFC 2920, PIPELINING), MAIL, RCPT and DATA go out at once, and are answered one by one: the
+body still waits for the 354 and for whatever the caller does before `hand_over`.
+
 Failures are of two sorts: `Refused`, the server said no, and `Broken`, the connection or the server is of no use. Both
 tell the phase. The connection is closed then, save after a refused recipient or message, when it can be used on.
 """
@@ -15,12 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from notifications.models import Phase
 
 PERMANENT = 500
 LONGEST_REPLY_LINE = 8192
+YES = {250, 251}
 IDLE_SECONDS = 20.0  # a server that was not spoken to for longer may be about to hang up
 
 
@@ -70,6 +74,16 @@ class Reply:
 
     code: int
     words: str
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One command of an offer. `is_needed`: without a yes to it there is no offer."""
+
+    phase: Phase
+    command: str
+    wanted: frozenset[int] = frozenset(YES)
+    is_needed: bool = True
 
 
 class _Deadline:
@@ -145,6 +159,8 @@ class MailServer:
     def offer(self, sender: str, recipient: str, *, journal: str = "") -> bool:
         """Come as far as the server's “go ahead” (354); whether the journal was accepted as second recipient.
 
+        Bare addresses, without names.
+
         Raises Refused or Broken; whatever it raises, nothing was delivered. A connection kept from an earlier mail that
         turns out to be dead is made anew, once.
         """
@@ -214,19 +230,55 @@ class MailServer:
         connection = self._connection
         assert connection is not None
         connection.deadline = deadline
-        options = ["smtputf8"] if not (sender.isascii() and recipient.isascii()) else []
-        if options and not connection.has_extn("smtputf8"):
+        parameters = "" if sender.isascii() and recipient.isascii() else " SMTPUTF8"
+        if parameters and not connection.has_extn("smtputf8"):
             raise Refused(Phase.RCPT, "the mail server takes no addresses beyond ASCII (SMTPUTF8)", 553)
-        phase = Phase.MAIL
-        with self._failures(lambda: phase):
-            self._expect(connection.mail(sender, options), phase)
-            phase = Phase.RCPT
-            self._expect(connection.rcpt(recipient), phase)
-            has_journal = bool(journal) and connection.rcpt(journal)[0] in {250, 251}
-            phase = Phase.DATA
-            self._expect(connection.docmd("DATA"), phase, wanted=354)
+        steps = [
+            _Step(Phase.MAIL, f"MAIL FROM:<{sender}>{parameters}"),
+            _Step(Phase.RCPT, f"RCPT TO:<{recipient}>"),
+            *([_Step(Phase.RCPT, f"RCPT TO:<{journal}>", is_needed=False)] if journal else []),
+            _Step(Phase.DATA, "DATA", wanted=frozenset({354})),
+        ]
+        has_journal = self._go_through(connection, steps)
         self._used_at = time.monotonic()
         return has_journal
+
+    def _go_through(self, connection: _Connection, steps: list[_Step]) -> bool:
+        """Say all of it; whether what is not needed was taken as well. Raises at the first that needed a yes."""
+        is_ahead = connection.has_extn("pipelining")
+        has_all = len(steps) > len([step for step in steps if step.is_needed])
+        phase = steps[0].phase
+        with self._failures(lambda: phase):
+            lines = [_line(step.command) for step in steps]
+            if is_ahead:
+                connection.send(b"".join(lines))
+            for number, step in enumerate(steps):
+                phase = step.phase
+                if not is_ahead:
+                    connection.send(lines[number])
+                code, words = connection.getreply()
+                if code in step.wanted:
+                    continue
+                if not step.is_needed:
+                    has_all = False
+                    continue
+                if is_ahead and _is_plain_no(code):
+                    self._hear_out(connection, steps[number + 1 :])
+                self._refuse(phase, code, words)
+        return has_all
+
+    def _hear_out(self, connection: _Connection, steps: list[_Step]) -> None:
+        """Take in the answers to what was said after a command that was refused.
+
+        A server that would take a body all the same (the journal was not refused) gets none: only hanging up keeps it
+        from being delivered.
+        """
+        try:
+            codes = [connection.getreply()[0] for _ in steps]
+        except (OSError, smtplib.SMTPException):
+            codes = [-1]
+        if not all(code in YES or _is_plain_no(code) for code in codes):
+            self.hang_up()
 
     def _connect(self, deadline: _Deadline) -> None:
         settings = self.settings
@@ -251,17 +303,22 @@ class MailServer:
             phase = Phase.LOGIN
             if settings.user:
                 connection.login(settings.user, settings.password)
+        self._used_at = time.monotonic()
 
     def _expect(self, reply: tuple[int, bytes], phase: Phase, *, wanted: int = 250) -> None:
-        """Raise unless the server said yes. The connection stays good after a refused mail."""
+        """Raise unless the server said yes."""
         code, words = reply
-        if code == wanted or (wanted == 250 and code == 251):
-            return
+        if code != wanted:
+            self._refuse(phase, code, words)
+
+    def _refuse(self, phase: Phase, code: int, words: bytes) -> NoReturn:
+        """Raise what the answer means. The connection stays good after a refused mail."""
         text = _text(words)
-        if phase in {Phase.GREETING, Phase.LOGIN} or code == 421 or not 400 <= code < 600:
+        if phase in {Phase.GREETING, Phase.LOGIN} or not _is_plain_no(code):
             self.hang_up()
             raise Broken(phase, text, code if code > 0 else None)
         self._reset()
+        self._used_at = time.monotonic()
         raise Refused(phase, text, code)
 
     def _reset(self) -> None:
@@ -302,6 +359,18 @@ def _dot_stuffed(message: bytes) -> bytes:
     if text.startswith(b"."):
         text = b"." + text
     return text + (b"" if text.endswith(b"\r\n") else b"\r\n") + b".\r\n"
+
+
+def _is_plain_no(code: int) -> bool:
+    """No to this mail, and not to us: 421 is the server's good-bye."""
+    return 400 <= code < 600 and code != 421
+
+
+def _line(command: str) -> bytes:
+    """The command as it goes over the wire. Raises ValueError for what would be two."""
+    if "\r" in command or "\n" in command:
+        raise ValueError("an address holds a line break")
+    return command.encode() + b"\r\n"
 
 
 def _own_name() -> str:

@@ -1,7 +1,6 @@
 """The ways a mail can take: SMTP, phase by phase, or any other Django e-mail backend, in one step."""
 
 from dataclasses import dataclass
-from email.utils import parseaddr
 from typing import Any, Protocol
 
 from django.conf import settings
@@ -102,7 +101,7 @@ class Smtp:
 
     def offer(self, log: NotificationLog) -> None:
         # `render` has made sure of both addresses before they were frozen.
-        sender = rendering.ascii_address(parseaddr(log.content.sender)[1])
+        sender = rendering.address_of(log.content.sender)
         recipient = rendering.ascii_address(log.content.recipient)
         try:
             self.has_journal = self._server.offer(sender, recipient, journal=self._journal)

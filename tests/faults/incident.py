@@ -96,7 +96,7 @@ class Incident:
         self.folder = Path(tempfile.mkdtemp(prefix="ivy-faults-"))
         self.folder.chmod(0o755)
         self.family = Family(self.folder / "processes.json")
-        self.mails = MailServer(journal=JOURNAL if has_journal else "")
+        self.mails = MailServer(journal=JOURNAL if has_journal else "", offers_pipelining=seed % 2 == 1)
         self.mails.hang_seconds = 5
         self.workers: list[int] = []
         self.with_shifted_clock: set[int] = set()

@@ -90,10 +90,19 @@ class _Planned:
 
 
 class MailServer:
-    """The server, its plan of faults and its record. `hang_seconds`: how long a HANG lasts at most."""
+    """The server, its plan of faults and its record. `hang_seconds`: how long a HANG lasts at most.
+
+    Who fails at MAIL or RCPT while PIPELINING would still take the body that must not come.
+    """
 
     def __init__(
-        self, *, login: tuple[str, str] | None = None, tls: Any = None, journal: str = "", port: int = 0
+        self,
+        *,
+        login: tuple[str, str] | None = None,
+        tls: Any = None,
+        journal: str = "",
+        port: int = 0,
+        offers_pipelining: bool = True,
     ) -> None:
         self.accepted: list[Accepted] = []
         self.journal = journal
@@ -101,6 +110,7 @@ class MailServer:
         self.hang_seconds = 60.0
         self.choose: Callable[[At, str], Fault | None] | None = None
         self.port = port or free_port()
+        self.offers_pipelining = offers_pipelining
         self._login = login
         self._tls = tls
         self._plan: list[_Planned] = []
@@ -244,6 +254,13 @@ class _Faulty(SMTP):
     async def smtp_EHLO(self, hostname: str) -> None:
         self._at = At.EHLO
         await super().smtp_EHLO(hostname)
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        more = ["250-PIPELINING"] if self._mail_server.offers_pipelining else []
+        return [*responses[:-1], *more, responses[-1]]
 
     async def smtp_AUTH(self, arg: str) -> None:
         fault = self._mail_server.next_fault(At.AUTH, "")

@@ -242,8 +242,10 @@ class TestAServerThatRefuses:
         one_pass()
         assert told(server) == [address("Mei")]
 
+    @pytest.mark.parametrize("offers_pipelining", [True, False])
     @pytest.mark.parametrize("at", [At.MAIL, At.RCPT, At.DATA, At.REPLY])
-    def test_for_good_fails_that_mail_and_no_other(self, server: MailServer, at: At) -> None:
+    def test_for_good_fails_that_mail_and_no_other(self, server: MailServer, at: At, offers_pipelining: bool) -> None:
+        server.offers_pipelining = offers_pipelining
         mei, _ = fell("Mei", "Ines")
         server.fail(at, Fault.NEVER)
         one_pass()
