@@ -45,7 +45,7 @@ for id in ids:
                 description=item.description, period_start=period.start, period_end=period.end,
             )
             ItemPeriod.objects.create(
-                item=item, entry_key=entry.key, start_on=period.start, end_on=period.end, kind=period.kind,
+                item=item, start_on=period.start, end_on=period.end, kind=period.kind,
                 days=period.charged_days, whole_days=period.whole_days, amount=amount, quantity=item.quantity,
             )
             item.charged_through = period.end

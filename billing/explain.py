@@ -313,7 +313,7 @@ def _deck_of(call: _Call) -> RateDeck | None:
 
 
 def _item_charge(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
-    period = ItemPeriod.objects.select_related("item").filter(entry_key=_cause(entry.key)).first()
+    period = _find_period(entry.key)
     if period is None:
         yield f"{_sentence(entry.description)} How its price was made was not kept."
         return
@@ -336,6 +336,15 @@ def _item_charge(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
     else:
         due = f"It was due on its first day, {_day(due_on)}"
     yield due + (f", and caught up with {late} day{'s' * (late != 1)} later." if late > 0 else ".")
+
+
+def _find_period(key: str) -> ItemPeriod | None:
+    """The charged period whose entry has this key."""
+    found = re.fullmatch(r"item:(.+):([0-9]{4}-[0-9]{2}-[0-9]{2})", _cause(key), re.DOTALL)
+    if found is None:
+        return None
+    reference = found[1].replace("%23", "#").replace("%25", "%")
+    return ItemPeriod.objects.select_related("item").filter(item__reference=reference, start_on=found[2]).first()
 
 
 def _which_days(period: ItemPeriod, every: str) -> Iterator[str]:

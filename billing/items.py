@@ -15,8 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.db import connection
 
 from billing import runs
-from billing.keys import item_key
-from billing.models import BillingChunk, BillingItem, BillingRun, BillingWorker, EntryKind, ItemKind, Partner
+from billing.models import BillingChunk, BillingItem, BillingRun, BillingWorker, ItemKind, Partner
 from billing.periods import (
     InvalidSchedule,
     Kind,
@@ -31,20 +30,22 @@ from billing.periods import (
 )
 from billing.runs import Tally
 
-ITEMS_AT_A_TIME = 5_000
+ITEMS_AT_A_TIME = 20_000
+WORK_MEMORY = "32MB"  # a chunk is sorted and joined in memory, not on disk
 ALIKE = 10_000  # schedules, prices, midnights: most items of a run share theirs with many others
 LONG_OVERDUE_MONTHS = 13
 CHARGED_BY_A_PERSON = "run_billing --yes charges it"  # how the error of a long overdue item ends
 
 
 @dataclass(frozen=True, slots=True)
-class DueItem:
-    """A row of billing_billingitem on which something may be due, with what its customer brings along."""
+class DueItems:
+    """Items on which something may be due, alike in all that decides what: most items of a run are like many others.
 
-    id: int
-    customer_id: int
-    reference: str
-    description: str
+    An item whose amount changes on a date, or that is paused, stands alone. `today`: the date where its customer is.
+    """
+
+    item_ids: list[int]
+    customer_ids: list[int]
     kind: str
     amount: Decimal
     quantity: Decimal
@@ -65,21 +66,16 @@ class DueItem:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One due period of an item. `amount`: positive, in the customer's currency; negative for a credit.
+    """One due period of each of some items. `amount`: positive, in the customer's currency; negative for a credit.
 
     `whole_amount`: what a whole period and one piece cost when this one began.
     `occurred_at`: the customer's midnight at which the period began (in advance) or had ended (in arrears), in UTC.
     """
 
-    item: DueItem
     period: Period
     whole_amount: Decimal
     amount: Decimal
     occurred_at: datetime
-
-    @property
-    def key(self) -> str:
-        return item_key(self.item.reference, self.period.start)
 
 
 class LongOverdue(Exception):
@@ -106,6 +102,7 @@ def post(chunk: BillingChunk, worker: BillingWorker) -> tuple[Tally, int]:
     """
     run = worker.run
     with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('work_mem', %s, true)", [WORK_MEMORY])
         cursor.execute(
             _LOCK_CUSTOMERS,
             {
@@ -116,34 +113,23 @@ def post(chunk: BillingChunk, worker: BillingWorker) -> tuple[Tally, int]:
             },
         )
         customers, wanted = cursor.fetchone()
-    due = due_items(customers, at=run.business_at, first_item=chunk.first_record, last_item=chunk.last_record)
-    charges: list[Charge] = []
-    moved: list[tuple[int, date | None, date | None]] = []
-    for item in due:
+    due = _due(customers, at=run.business_at, first=chunk.first_record, last=chunk.last_record, is_to_lock=True)
+    charged: list[tuple[DueItems, list[Charge], date | None]] = []
+    for some in _alike(due, at=run.business_at):
         try:
-            new, next_due = charges_of(item, max_periods=run.max_periods, charges_long_overdue=run.charges_long_overdue)
+            charges, next_due = charges_of(
+                some, max_periods=run.max_periods, charges_long_overdue=run.charges_long_overdue
+            )
         except NOT_CHARGEABLE as error:
-            runs.note_error(run, kind="item", key=item.reference, error=str(error))
+            for item in BillingItem.objects.filter(pk__in=some.item_ids).order_by("pk"):
+                runs.note_error(run, kind="item", key=item.reference, error=str(error))
             continue
-        charges += new
-        moved.append((item.id, new[-1].period.end if new else item.charged_through, next_due))
-    _write(charges, moved, run_id=run.pk)
-    return _tally(charges), wanted - len(customers)
+        charged.append((some, charges, next_due))
+    _charge(charged, run_id=run.pk)
+    return _tally(charged), wanted - len(customers)
 
 
-def due_items(
-    customer_ids: list[int], *, at: datetime, first_item: int | None = None, last_item: int | None = None
-) -> list[DueItem]:
-    """The items of these customers on which something may be due at `at`, locked until the transaction ends."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _DUE + " FOR UPDATE OF i SKIP LOCKED",
-            {"customers": customer_ids, "at": at, "first": first_item, "last": last_item},
-        )
-        return _with_changes(cursor.fetchall())
-
-
-def everything_due(*, at: datetime, partner: Partner | None = None) -> Iterator[DueItem]:
+def everything_due(*, at: datetime, partner: Partner | None = None) -> Iterator[DueItems]:
     """All items on which something may be due at `at`, for a preview: not locked, read bit by bit."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -158,8 +144,7 @@ def everything_due(*, at: datetime, partner: Partner | None = None) -> Iterator[
         customers = [row[0] for row in cursor.fetchall()]
         for first in range(0, len(customers), ITEMS_AT_A_TIME):
             some = customers[first : first + ITEMS_AT_A_TIME]
-            cursor.execute(_DUE, {"customers": some, "at": at, "first": None, "last": None})
-            yield from _with_changes(cursor.fetchall())
+            yield from _alike(_due(some, at=at), at=at)
 
 
 def long_overdue(*, at: datetime, at_most: int) -> list[str]:
@@ -170,23 +155,21 @@ def long_overdue(*, at: datetime, at_most: int) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT id, customer_id FROM billing_billingitem
+            SELECT id, customer_id, reference FROM billing_billingitem
             WHERE next_due_on < (%s::timestamptz AT TIME ZONE 'UTC')::date + 1 - make_interval(months => %s)
             ORDER BY next_due_on LIMIT %s
             """,
             [at, LONG_OVERDUE_MONTHS, at_most],
         )
         found = cursor.fetchall()
-        waiting = []
-        for item_id, customer_id in found:
-            cursor.execute(_DUE, {"customers": [customer_id], "at": at, "first": item_id, "last": item_id})
-            waiting += [item for item in _with_changes(cursor.fetchall()) if _is_long_overdue(item)]
-    return [item.reference for item in waiting]
+    alike = _alike([(item_id, customer_id) for item_id, customer_id, _reference in found], at=at)
+    waiting = {item_id for some in alike if _is_long_overdue(some) for item_id in some.item_ids}
+    return [reference for item_id, _customer_id, reference in found if item_id in waiting]
 
 
-def _is_long_overdue(item: DueItem) -> bool:
+def _is_long_overdue(some: DueItems) -> bool:
     try:
-        charges_of(item)
+        charges_of(some)
     except LongOverdue:
         return True
     except NOT_CHARGEABLE:
@@ -195,11 +178,11 @@ def _is_long_overdue(item: DueItem) -> bool:
 
 
 def charges_of(
-    item: DueItem, *, max_periods: int | None = None, charges_long_overdue: bool = False
+    item: DueItems, *, max_periods: int | None = None, charges_long_overdue: bool = False
 ) -> tuple[list[Charge], date | None]:
-    """What is due of the item, oldest first, and the earliest day on which more can be due (None: never).
+    """What is due of each of the items, oldest first, and the earliest day on which more can be due (None: never).
 
-    Pure. Raises LongOverdue for an item more than 13 months behind, unless told to charge it.
+    Pure. Raises LongOverdue for items more than 13 months behind, unless told to charge it.
     """
     if item.kind == ItemKind.ONE_OFF:
         return _one_off_charge(item)
@@ -220,7 +203,7 @@ def charges_of(
         raise LongOverdue(
             f"has not been charged since {due[0].start}, more than {LONG_OVERDUE_MONTHS} months: {CHARGED_BY_A_PERSON}"
         )
-    return [_charge(item, period) for period in due], next_due
+    return [_charge_for(item, period) for period in due], next_due
 
 
 @lru_cache(maxsize=ALIKE)
@@ -252,7 +235,7 @@ def _due_periods(  # noqa: PLR0917 - the cache goes by each of them
     return tuple(due), next_due_on(schedule, due[-1].end if due else charged_through)
 
 
-def schedule_of(item: DueItem | BillingItem, *, pauses: Sequence[Pause], ends_on: date | None) -> Schedule:
+def schedule_of(item: DueItems | BillingItem, *, pauses: Sequence[Pause], ends_on: date | None) -> Schedule:
     """When a recurring item is charged, were it paused and ended like this. Raises InvalidSchedule."""
     return Schedule(
         starts_on=item.starts_on,
@@ -290,36 +273,73 @@ def key_of(item_id: int) -> str:
     return BillingItem.objects.filter(pk=item_id).values_list("reference", flat=True).first() or f"item {item_id}"
 
 
-def _with_changes(rows: list[tuple[Any, ...]]) -> list[DueItem]:
-    """Items from rows of `_DUE`, with their amounts from a date and their pauses, both oldest first.
+def _due(
+    customers: list[int], *, at: datetime, first: int | None = None, last: int | None = None, is_to_lock: bool = False
+) -> list[tuple[int, int]]:
+    """Those items of the customers (in id order) on which something may be due at `at`, each with its customer.
 
-    In a statement after the one that locked the items: in the same one, whatever was changed while it waited for a
+    Locked until the transaction ends, where asked for; what others have locked is left out then.
+    """
+    if not customers:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _DUE + (" FOR UPDATE OF i SKIP LOCKED" if is_to_lock else ""),
+            {
+                "customers": _array(customers),
+                "first_customer": customers[0],
+                "last_customer": customers[-1],
+                "at": at,
+                "first": first,
+                "last": last,
+            },
+        )
+        return list(cursor.fetchall())
+
+
+def _alike(due: Sequence[tuple[int, int]], *, at: datetime) -> list[DueItems]:
+    """These items (each with its customer), put together where they are alike; with their amounts from a date and their pauses, oldest first.
+
+    In statements after the one that locked the items: in the same one, whatever was changed while it waited for a
     lock would be read as it was before.
     """
+    if not due:
+        return []
+    item_ids = [item_id for item_id, _customer_id in due]
+    customer_ids = [customer_id for _item_id, customer_id in due]
     with connection.cursor() as cursor:
-        cursor.execute(_CHANGES, {"items": [row[0] for row in rows]})
+        cursor.execute(_CHANGES, {"items": _array(item_ids)})
         changes = {
             item: (tuple(zip(dates, amounts, strict=True)), tuple(map(Pause, starts, ends)))
             for item, dates, amounts, starts, ends in cursor.fetchall()
         }
-    return [DueItem(*row, *changes.get(row[0], ())) for row in rows]
+        cursor.execute(
+            _ALIKE,
+            {
+                "items": _array(item_ids),
+                "first_customer": min(customer_ids),
+                "last_customer": max(customer_ids),
+                "changing": _array(changes),
+                "at": at,
+            },
+        )
+        return [DueItems(*row, *changes.get(row[0][0], ())) for row in cursor.fetchall()]
 
 
-def _one_off_charge(item: DueItem) -> tuple[list[Charge], date | None]:
+def _one_off_charge(item: DueItems) -> tuple[list[Charge], date | None]:
     is_cancelled = item.ends_on is not None and item.ends_on <= item.starts_on
     if item.charged_through is not None or is_cancelled:
         return [], None
     if item.starts_on > item.today:
         return [], item.starts_on
     day = Period(item.starts_on, item.starts_on + timedelta(days=1), Kind.WHOLE, item.starts_on, 1, 1)
-    return [_charge(item, day)], None
+    return [_charge_for(item, day)], None
 
 
-def _charge(item: DueItem, period: Period) -> Charge:
+def _charge_for(item: DueItems, period: Period) -> Charge:
     day = period.end if item.timing == Timing.ARREARS else period.start
     amount = amount_on(period.start, first=item.amount, changes=item.amounts)
     return Charge(
-        item,
         period,
         amount,
         _price(amount, item.quantity, period, item.currency),
@@ -346,76 +366,63 @@ def _months_before(day: date, months: int) -> date:
     return min(first + timedelta(days=day.day - 1), last)
 
 
-def _tally(charges: Iterable[Charge]) -> Tally:
+def _tally(charged: Iterable[tuple[DueItems, list[Charge], date | None]]) -> Tally:
     tally = Tally()
-    for charge in charges:
-        tally.charge(charge.item.currency, charge.amount)
-        if charge.item.kind == ItemKind.ONE_OFF:
-            tally.one_off_charges += 1
-        else:
-            tally.item_charges += 1
+    for some, charges, _next_due in charged:
+        count = len(some.item_ids)
+        for charge in charges:
+            tally.charge(some.currency, count * charge.amount)
+            if some.kind == ItemKind.ONE_OFF:
+                tally.one_off_charges += count
+            else:
+                tally.item_charges += count
     return tally
 
 
-def _write(charges: list[Charge], moved: list[tuple[int, date | None, date | None]], *, run_id: int) -> None:
-    """Post the charges, remember the periods, and move the items on: three statements, however many items."""
-    # Django gives the errors of execute() its own classes, by which a run knows them, but not those of copy().
-    with connection.wrap_database_errors, connection.cursor() as cursor:
-        with cursor.copy(_COPY_ENTRIES) as copy:
-            copy.write("".join(_entry_line(charge, run_id) for charge in charges))
-        with cursor.copy(_COPY_PERIODS) as copy:
-            copy.write("".join(_period_line(charge) for charge in charges))
+def _charge(charged: list[tuple[DueItems, list[Charge], date | None]], *, run_id: int) -> None:
+    """Move the items on, remember their periods and post the charges: one statement, however many items.
+
+    Each list of alike items has a number, under which the statement finds the periods of all of them.
+    """
+    numbered = list(enumerate(charged))
+    customer_ids = [customer_id for some, *_ in charged for customer_id in some.customer_ids]
+    if not customer_ids:
+        return
+    # In the order in which they lie in the table and its indexes.
+    moved = sorted((item_id, number) for number, (some, *_) in numbered for item_id in some.item_ids)
+    charged_through = [
+        charges[-1].period.end if charges else some.charged_through for some, charges, _next_due in charged
+    ]
+    charges = [(number, charge) for number, (_some, charges, _next_due) in numbered for charge in charges]
+    with connection.cursor() as cursor:
         cursor.execute(
-            """
-            UPDATE billing_billingitem i SET charged_through = m.charged_through, next_due_on = m.next_due_on
-            FROM unnest(%s::bigint[], %s::date[], %s::date[]) AS m (id, charged_through, next_due_on)
-            WHERE i.id = m.id
-            """,
-            [_array(row[0] for row in moved), _array(row[1] for row in moved), _array(row[2] for row in moved)],
+            _CHARGE,
+            {
+                "run": run_id,
+                "first_customer": min(customer_ids),
+                "last_customer": max(customer_ids),
+                "items": _array(item_id for item_id, _number in moved),
+                "numbers_of_items": _array(number for _item_id, number in moved),
+                "charged_through": _array(charged_through[number] for _item_id, number in moved),
+                "next_due_on": _array(charged[number][2] for _item_id, number in moved),
+                "numbers_of_charges": _array(number for number, _charge in charges),
+                "starts": _array(charge.period.start for _number, charge in charges),
+                "ends": _array(charge.period.end for _number, charge in charges),
+                "kinds": _array(charge.period.kind.value for _number, charge in charges),
+                "days": _array(charge.period.charged_days for _number, charge in charges),
+                "whole_days": _array(charge.period.whole_days for _number, charge in charges),
+                "whole_amounts": _array(charge.whole_amount for _number, charge in charges),
+                "amounts": _array(charge.amount for _number, charge in charges),
+                "currencies": _array(charged[number][0].currency for number, _charge in charges),
+                "occurred_at": _array(charge.occurred_at.isoformat() for _number, charge in charges),
+            },
         )
 
 
-def _array(values: Iterable[int | date | None]) -> str:
-    """Numbers or dates as PostgreSQL reads an array: quicker than value by value through the driver."""
+def _array(values: Iterable[object]) -> str:
+    """Numbers, dates or plain words as PostgreSQL reads an array: quicker than value by value through the driver."""
     return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
 
-
-def _entry_line(charge: Charge, run_id: int) -> str:
-    item, period, at = charge.item, charge.period, charge.occurred_at
-    kind = EntryKind.ONE_OFF if item.kind == ItemKind.ONE_OFF else EntryKind.RECURRING
-    return (
-        f"{_copy_text(charge.key)}\t{item.customer_id}\t{kind.value}\t{-charge.amount}\t{item.currency}"
-        f"\t{at.isoformat()}\t{at.year:04}-{at.month:02}-01\t1\t{_copy_text(item.description)}"
-        f"\t{period.start}\t{period.end}\t{run_id}\t\t\n"
-    )
-
-
-def _period_line(charge: Charge) -> str:
-    item, period = charge.item, charge.period
-    return (
-        f"{item.id}\t{_copy_text(charge.key)}\t{'t' if item.kind == ItemKind.ONE_OFF else 'f'}"
-        f"\t{period.start}\t{period.end}\t{period.kind.value}"
-        f"\t{period.charged_days}\t{period.whole_days}\t{charge.whole_amount}\t{item.quantity}\n"
-    )
-
-
-def _copy_text(text: str) -> str:
-    """Text as COPY reads it."""
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-
-
-_COPY_ENTRIES = """
-COPY billing_ledgerentry (
-    key, customer_id, kind, amount, currency, occurred_at, booked_month, charge_number, description,
-    period_start, period_end, run_id, reason, entered_by
-) FROM STDIN
-"""
-
-_COPY_PERIODS = """
-COPY billing_itemperiod (
-    item_id, entry_key, is_one_off, start_on, end_on, kind, days, whole_days, amount, quantity
-) FROM STDIN
-"""
 
 _PLAN = """
 WITH due AS (
@@ -439,23 +446,72 @@ WITH wanted AS MATERIALIZED (
     SELECT DISTINCT cu.id AS customer_id
     FROM billing_billingitem i JOIN billing_customer cu ON cu.id = i.customer_id
     WHERE cu.id BETWEEN %(first)s AND %(last)s AND cu.partner_id = %(partner)s
+      AND i.customer_id BETWEEN %(first)s AND %(last)s
       AND i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date
 ), locked AS (
     SELECT b.customer_id FROM billing_customerbalance b JOIN wanted USING (customer_id)
+    WHERE b.customer_id BETWEEN %(first)s AND %(last)s
     ORDER BY b.customer_id FOR UPDATE OF b SKIP LOCKED
 )
-SELECT coalesce((SELECT array_agg(customer_id) FROM locked), '{}'), (SELECT count(*) FROM wanted)
+SELECT coalesce((SELECT array_agg(customer_id ORDER BY customer_id) FROM locked), '{}'), (SELECT count(*) FROM wanted)
 """
 
+# Below, customers are named twice: as they are wanted, and as the range in which they lie, by which the planner finds
+# items and customers without reading all of them.
 _DUE = """
-SELECT i.id, i.customer_id, i.reference, i.description, i.kind, i.amount, i.quantity, i.interval, i.interval_count,
-    i.bill_cycle_day, i.timing, i.proration, i.starts_on, i.ends_on, i.charged_through, cu.currency, cu.timezone,
-    (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date AS today
-FROM billing_billingitem i JOIN billing_customer cu ON cu.id = i.customer_id
-WHERE i.customer_id = ANY(%(customers)s)
+SELECT i.id, i.customer_id FROM billing_billingitem i JOIN billing_customer cu ON cu.id = i.customer_id
+WHERE i.customer_id = ANY(%(customers)s::bigint[])
+  AND i.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
+  AND cu.id BETWEEN %(first_customer)s AND %(last_customer)s
   AND i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date
   AND (%(first)s::bigint IS NULL OR i.id BETWEEN %(first)s AND %(last)s)
-ORDER BY i.customer_id, i.id
+"""
+
+_ALIKE = """
+SELECT array_agg(i.id), array_agg(i.customer_id), i.kind, i.amount, i.quantity, i.interval, i.interval_count,
+    i.bill_cycle_day, i.timing, i.proration, i.starts_on, i.ends_on, i.charged_through, cu.currency, cu.timezone,
+    (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date AS today
+FROM unnest(%(items)s::bigint[]) AS due (id)
+JOIN billing_billingitem i ON i.id = due.id
+JOIN billing_customer cu ON cu.id = i.customer_id
+LEFT JOIN unnest(%(changing)s::bigint[]) AS alone (id) ON alone.id = i.id
+WHERE i.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
+  AND cu.id BETWEEN %(first_customer)s AND %(last_customer)s
+GROUP BY i.kind, i.amount, i.quantity, i.interval, i.interval_count, i.bill_cycle_day, i.timing, i.proration,
+    i.starts_on, i.ends_on, i.charged_through, cu.currency, cu.timezone, alone.id
+"""
+
+_CHARGE = """
+WITH moved AS (
+    UPDATE billing_billingitem i SET charged_through = m.charged_through, next_due_on = m.next_due_on
+    FROM unnest(%(items)s::bigint[], %(numbers_of_items)s::integer[], %(charged_through)s::date[], %(next_due_on)s::date[])
+        AS m (id, number, charged_through, next_due_on)
+    WHERE i.id = m.id AND i.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
+    RETURNING i.id, i.customer_id, i.reference, i.description, i.kind, i.quantity, m.number
+), charge AS MATERIALIZED (
+    SELECT moved.*, item_key(moved.reference, c.start_on) AS key, c.start_on, c.end_on, c.period_kind, c.days,
+        c.whole_days, c.whole_amount, c.amount, c.currency, c.occurred_at
+    FROM moved
+    JOIN unnest(
+        %(numbers_of_charges)s::integer[], %(starts)s::date[], %(ends)s::date[], %(kinds)s::text[], %(days)s::integer[],
+        %(whole_days)s::integer[], %(whole_amounts)s::numeric[], %(amounts)s::numeric[], %(currencies)s::text[],
+        %(occurred_at)s::timestamptz[]
+    ) AS c (number, start_on, end_on, period_kind, days, whole_days, whole_amount, amount, currency, occurred_at)
+        USING (number)
+    ORDER BY moved.id, c.start_on
+), kept AS (
+    INSERT INTO billing_itemperiod (
+        item_id, is_one_off, start_on, end_on, kind, days, whole_days, amount, quantity
+    )
+    SELECT id, kind = 'one_off', start_on, end_on, period_kind, days, whole_days, whole_amount, quantity FROM charge
+)
+INSERT INTO billing_ledgerentry (
+    key, customer_id, kind, amount, currency, occurred_at, booked_month, charge_number, description,
+    period_start, period_end, run_id, reason, entered_by
+)
+SELECT key, customer_id, kind, -amount, currency, occurred_at,
+    date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date, 1, description, start_on, end_on, %(run)s, '', ''
+FROM charge
 """
 
 # Few items have any.
@@ -463,10 +519,10 @@ _CHANGES = """
 SELECT item_id, coalesce(p.dates, '{}'), coalesce(p.amounts, '{}'), coalesce(s.starts, '{}'), coalesce(s.ends, '{}')
 FROM (
     SELECT item_id, array_agg(from_date ORDER BY from_date) AS dates, array_agg(amount ORDER BY from_date) AS amounts
-    FROM billing_itempricechange WHERE item_id = ANY(%(items)s) GROUP BY item_id
+    FROM billing_itempricechange WHERE item_id = ANY(%(items)s::bigint[]) GROUP BY item_id
 ) p
 FULL JOIN (
     SELECT item_id, array_agg(starts_on ORDER BY starts_on) AS starts, array_agg(ends_on ORDER BY starts_on) AS ends
-    FROM billing_itempause WHERE item_id = ANY(%(items)s) GROUP BY item_id
+    FROM billing_itempause WHERE item_id = ANY(%(items)s::bigint[]) GROUP BY item_id
 ) s USING (item_id)
 """

@@ -1,7 +1,7 @@
 """Keys of ledger entries, built from natural ids, so that a cause is charged once whoever asks again.
 
 Names that come from outside are written with % as %25 and # as %23: `#2` at the end of a key means "charged a second
-time". The SQL functions `key_part` and `call_key` do the same.
+time". The SQL functions `key_part`, `call_key` and `item_key` do the same.
 """
 
 from datetime import date

@@ -93,23 +93,24 @@ def _add_items(
 ) -> set[int]:
     """Add what is due of items; the customers of whom the run leaves something due."""
     unsettled = set()
-    for item in items.everything_due(at=at, partner=partner):
+    for some in items.everything_due(at=at, partner=partner):
         try:
             due, next_due_on = items.charges_of(
-                item, max_periods=max_periods, charges_long_overdue=charges_long_overdue
+                some, max_periods=max_periods, charges_long_overdue=charges_long_overdue
             )
         except items.LongOverdue:
             continue  # the run notes it and leaves it alone
         except items.NOT_CHARGEABLE:
-            unsettled.add(item.customer_id)  # the same, and no balance is final before it was mended
+            unsettled.update(some.customer_ids)  # the same, and no balance is final before it was mended
             continue
-        if next_due_on is not None and next_due_on <= item.today:
-            unsettled.add(item.customer_id)
-        kind = charges[EntryKind.ONE_OFF if item.kind == ItemKind.ONE_OFF else EntryKind.RECURRING]
-        for charge in due:
-            kind.count += 1
-            kind.amount[item.currency] += charge.amount
-            by_customer[item.customer_id] += charge.amount
+        if next_due_on is not None and next_due_on <= some.today:
+            unsettled.update(some.customer_ids)
+        kind = charges[EntryKind.ONE_OFF if some.kind == ItemKind.ONE_OFF else EntryKind.RECURRING]
+        amount = sum((charge.amount for charge in due), Decimal(0))
+        kind.count += len(due) * len(some.item_ids)
+        kind.amount[some.currency] += amount * len(some.item_ids)
+        for customer_id in some.customer_ids:
+            by_customer[customer_id] += amount
     return unsettled
 
 

@@ -158,12 +158,16 @@ RULES = [
     Rule(
         "every_charged_period_has_its_entry",
         """
-        SELECT p.entry_key, 'period without an entry' FROM billing_itemperiod p
-        WHERE NOT EXISTS (SELECT FROM billing_ledgerentry l WHERE l.key = p.entry_key)
+        WITH period AS MATERIALIZED (
+            SELECT coalesce(item_key(i.reference, p.start_on), 'period ' || p.id) AS key
+            FROM billing_itemperiod p LEFT JOIN billing_billingitem i ON i.id = p.item_id
+        )
+        SELECT p.key, 'period without an entry' FROM period p
+        WHERE NOT EXISTS (SELECT FROM billing_ledgerentry l WHERE l.key = p.key)
         UNION ALL
         SELECT l.key, 'entry without a period' FROM billing_ledgerentry l
         WHERE l.kind IN ('recurring', 'one_off') AND l.charge_number = 1
-          AND NOT EXISTS (SELECT FROM billing_itemperiod p WHERE p.entry_key = l.key)
+          AND NOT EXISTS (SELECT FROM period p WHERE p.key = l.key)
         """,
     ),
     Rule(
@@ -171,7 +175,7 @@ RULES = [
         """
         SELECT l.key, 'differs from item ' || i.reference
         FROM billing_itemperiod p JOIN billing_billingitem i ON i.id = p.item_id
-        JOIN billing_ledgerentry l ON l.key = p.entry_key
+        JOIN billing_ledgerentry l ON l.key = item_key(i.reference, p.start_on)
         WHERE l.customer_id <> i.customer_id OR l.period_start <> p.start_on OR l.period_end <> p.end_on
         """,
     ),

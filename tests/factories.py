@@ -330,7 +330,6 @@ def make_period(**fields: Any) -> ItemPeriod:
     end_on = fields.pop("end_on", MARCH_END)
     days = (end_on - start_on).days
     defaults: dict[str, Any] = {
-        "entry_key": f"item:{item.reference}:{start_on}",
         "kind": Kind.WHOLE.value,
         "days": days,
         "whole_days": days,

@@ -47,7 +47,7 @@ class ItemForm(DatabaseRulesForm):
 class PeriodInline(ReadOnlyInline):
     model = ItemPeriod
     fields = ("start_on", "end_on", "kind", "part", "charged_at", "entry_key")
-    readonly_fields = ("part",)
+    readonly_fields = ("part", "entry_key")
     ordering = ("-start_on",)
     verbose_name_plural = "charged periods"
     per_page = 12
@@ -143,12 +143,12 @@ def _was_charged(item: BillingItem | None) -> bool:
 class ItemPeriodAdmin(ReadOnlyAdmin):
     list_display = ("entry_key", "item", "start_on", "end_on", "kind", "part", "price", "charged_at")
     list_filter = (("kind", ChoicesDropdownFilter), "is_one_off")
-    search_fields = ("entry_key__startswith",)
-    search_help_text = "Beginning of a key"
+    search_fields = ("item__reference__startswith",)
+    search_help_text = "Beginning of an item's reference"
     show_facets = admin.ShowFacets.NEVER
     ordering = ("-id",)
     fields = ("item", "entry_key", ("start_on", "end_on"), ("kind", "part"), "price", "charged_at")
-    readonly_fields = ("part", "price")
+    readonly_fields = ("entry_key", "part", "price")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ItemPeriod]:
         return super().get_queryset(request).select_related("item__customer")

@@ -81,10 +81,13 @@ class CustomerBalance(models.Model):
 class CustomerToJudge(models.Model):
     """A customer whose balance, alerts or status changed since its episodes were last judged.
 
-    Noted by triggers in the transaction of the change; removed by the episode stage.
+    Noted by triggers in the transaction of the change; removed by the episode stage. No foreign key in the database,
+    which would look up a customer for each entry: customers have a balance row, and so are never deleted.
     """
 
-    customer = models.OneToOneField(Customer, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    customer = models.OneToOneField(
+        Customer, on_delete=models.CASCADE, db_constraint=False, primary_key=True, related_name="+"
+    )
     since = models.DateTimeField(db_default=Now())
 
     class Meta:

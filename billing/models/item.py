@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from billing.keys import item_key
 from billing.models.fields import KeyField, MoneyField, name_of_a_thing
 from billing.periods import Interval, Kind, Proration, Timing
 
@@ -87,10 +88,14 @@ class ItemPeriod(models.Model):
 
     `charged_periods_of_an_item_never_overlap` (an exclusion constraint over item and dates) holds what it says,
     whatever was edited. A one-off item has one period, of its one day.
+
+    No foreign key in the database, which would look up the item for each period: `periods_are_of_an_item` does so once
+    a statement, and `charged_items_are_never_deleted` keeps the item.
     """
 
-    item = models.ForeignKey(BillingItem, on_delete=models.PROTECT, related_name="periods")
-    entry_key = KeyField(unique=True)
+    item = models.ForeignKey(
+        BillingItem, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="periods"
+    )
     is_one_off = models.BooleanField(default=False)
     start_on = models.DateField()
     end_on = models.DateField()
@@ -109,9 +114,15 @@ class ItemPeriod(models.Model):
             ),
             models.UniqueConstraint(fields=["item"], condition=Q(is_one_off=True), name="one_charge_per_one_off_item"),
         ]
+        indexes = [models.Index(F("item"), F("start_on"), name="periods_of_an_item")]
 
     def __str__(self) -> str:
         return self.entry_key
+
+    @property
+    def entry_key(self) -> str:
+        """The key of the period's entry in the ledger. A charged item keeps its reference, so that this stays."""
+        return item_key(self.item.reference, self.start_on)
 
 
 class ItemPriceChange(models.Model):

@@ -669,9 +669,40 @@ ITEMS = [
     Breach("billing_itemperiod_days_check", "less than none", lambda: make_period(days=-1, whole_days=31)),
     Breach("billing_itemperiod_whole_days_check", "less than none", lambda: make_period(days=0, whole_days=-1)),
     Breach(
-        "billing_itemperiod_entry_key_key",
-        "two periods for one charge",
-        lambda: twice(make_period, entry_key="item:trunk-7:2026-03-01"),
+        "periods_are_of_an_item",
+        "one among others is of an item that never was",
+        lambda: sql(
+            "INSERT INTO billing_itemperiod (item_id, is_one_off, start_on, end_on, kind, days, whole_days, amount,"
+            " quantity) SELECT id, false, '2026-03-01', '2026-04-01', 'whole', 31, 31, 10, 1"
+            " FROM unnest(ARRAY[%s, 0]) AS item (id)",
+            make_period(start_on=date(2026, 2, 1), end_on=MARCH_BEGIN).item_id,
+        ),
+    ),
+    Breach(
+        "charged_items_are_never_deleted",
+        "nobody could tell what was charged",
+        lambda: sql("DELETE FROM billing_billingitem WHERE id = %s", make_period().item_id),
+    ),
+    Breach(
+        "charged_items_are_never_deleted",
+        "not moved on, but charged all the same",
+        lambda: [
+            (update(item, charged_through=None), sql("DELETE FROM billing_billingitem WHERE id = %s", item.pk))
+            for item in [make_period().item]
+        ],
+    ),
+    Breach(
+        "charged_items_are_never_deleted",
+        "periods would be another's",
+        lambda: sql("UPDATE billing_billingitem SET id = 0 WHERE id = %s", make_period().item_id),
+    ),
+    Breach(
+        "items_are_never_truncated",
+        "nor all of them at once",
+        lambda: (
+            sql("SELECT set_config('ivy.allow_truncate', '', true)"),
+            sql("TRUNCATE billing_billingitem CASCADE"),
+        ),
     ),
     Breach(
         "charged_periods_of_an_item_never_overlap",

@@ -36,6 +36,11 @@ def run(month: int, day: int, **options: Any) -> Any:
     )
 
 
+def delete_past_the_orm(item: BillingItem) -> Callable[[], int]:
+    """Delete the item as a psql session does: nothing is looked up beforehand."""
+    return lambda: BillingItem.objects.filter(pk=item.pk)._raw_delete(using="default")
+
+
 def charges_of(item: BillingItem) -> list[tuple[str, str, str]]:
     """Start, end and price of the item's charges, in the order of posting."""
     entries = LedgerEntry.objects.filter(key__startswith=f"item:{item.reference}:").order_by("pk")
@@ -481,6 +486,21 @@ class TestAtTheSameMoment:
                 assert not ending.done()
                 held.close()
         assert balance_of(trunk) == -14
+
+    def test_an_item_is_not_deleted_while_somebody_writes_a_period_of_it(self) -> None:
+        trunk = make_item()
+        with ExitStack() as held:
+            other = held.enter_context(another_connection())
+            held.enter_context(other.transaction())
+            other.execute(
+                "INSERT INTO billing_itemperiod (item_id, is_one_off, start_on, end_on, kind, days, whole_days, amount,"
+                " quantity) VALUES (%s, false, '2026-03-01', '2026-04-01', 'whole', 31, 31, 10, 1)",
+                [trunk.pk],
+            )
+            with pytest.raises(IntegrityError, match="was charged already"), meanwhile(delete_past_the_orm(trunk)):
+                wait_until(somebody_waits)
+                held.close()
+        assert trunk.periods.count() == 1
 
 
 @pytest.mark.django_db
