@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Prefetch
 
-from billing.items import NOT_CHARGEABLE, Charge, DueItem, charges_of
+from billing.items import NOT_CHARGEABLE, Charge, DueItems, charges_of
+from billing.keys import item_key
 from billing.models import BillingItem, Customer, ItemPause, ItemPriceChange
 from billing.periods import Pause
 
@@ -96,24 +97,22 @@ def upcoming(
             continue
         total += sum((charge.amount for charge in within), Decimal(0))
         count += len(within)
-        outlooks.append(ItemOutlook(item, [_coming(charge, today) for charge in coming[:charges_an_item]]))
+        outlooks.append(ItemOutlook(item, [_coming(item, charge, today) for charge in coming[:charges_an_item]]))
     outlooks.sort(key=lambda one: one.charges[0].due_on if one.charges else date.max)
     return Outlook(outlooks, total, count, through, is_cut=len(found) > ITEMS_AT_MOST)
 
 
-def _next_charges(item: BillingItem, due: DueItem, number: int) -> list[Charge]:
+def _next_charges(item: BillingItem, due: DueItems, number: int) -> list[Charge]:
     """The next charges of an item, whenever they fall due: looked for through so many of its intervals."""
     begin = max(due.today, item.next_due_on or due.today).toordinal()
     far = min(begin + LONGEST_INTERVAL_DAYS * item.interval_count * (number + 1), date.max.toordinal())
     return charges_of(replace(due, today=date.fromordinal(far)), max_periods=number, charges_long_overdue=True)[0]
 
 
-def _as_due(item: BillingItem, customer: Customer, today: date) -> DueItem:
-    return DueItem(
-        id=item.pk,
-        customer_id=customer.pk,
-        reference=item.reference,
-        description=item.description,
+def _as_due(item: BillingItem, customer: Customer, today: date) -> DueItems:
+    return DueItems(
+        item_ids=[item.pk],
+        customer_ids=[customer.pk],
         kind=item.kind,
         amount=item.amount,
         quantity=item.quantity,
@@ -133,10 +132,10 @@ def _as_due(item: BillingItem, customer: Customer, today: date) -> DueItem:
     )
 
 
-def _coming(charge: Charge, today: date) -> Coming:
+def _coming(item: BillingItem, charge: Charge, today: date) -> Coming:
     due_on = charge.period.due_on
     return Coming(
-        key=charge.key,
+        key=item_key(item.reference, charge.period.start),
         start_on=charge.period.start,
         end_on=charge.period.end,
         due_on=due_on,

@@ -165,9 +165,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_ICON": _static("ivy/ivy.svg"),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("ivy/ivy.svg")}],
-    "STYLES": [
-        _static(f"ivy/{sheet}.css") for sheet in ("admin", "control", "customers", "review")
-    ],
+    "STYLES": [_static(f"ivy/{sheet}.css") for sheet in ("admin", "control", "customers", "review")],
     "ACCOUNT": {
         "navigation": [
             {"title": "Change password", "link": reverse_lazy("account_change_password")},

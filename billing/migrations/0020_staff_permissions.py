@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0017_what_alarms_go_by'),
+        ('billing', '0018_periods_at_less_cost'),
     ]
 
     operations = [

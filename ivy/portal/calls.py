@@ -93,10 +93,9 @@ def page(scope: Scope, asked: Asked, *, after: tuple[datetime, int] | None = Non
 def every(scope: Scope, asked: Asked) -> Iterator[Call]:
     """All calls that fit, newest first, for a file: in constant memory, from a cursor of the server's."""
     with transaction.atomic(), connection.chunked_cursor() as cursor:
-        cursor.itersize = ROWS_AT_A_TIME
         cursor.execute(_ALL, _values(scope, asked, since=asked.since, until=asked.until))
-        for row in cursor:
-            yield Call(*row)
+        while rows := cursor.fetchmany(ROWS_AT_A_TIME):
+            yield from (Call(*row) for row in rows)
 
 
 def totals(scope: Scope, asked: Asked) -> list[Total]:

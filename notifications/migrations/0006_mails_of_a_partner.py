@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('notifications', '0004_staff_permissions'),
+        ('notifications', '0005_errant_mails'),
     ]
 
     operations = [
