@@ -6,10 +6,12 @@ from typing import Any
 
 from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt
+from django.db.models import Model
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
-from ivy.models import AuditEntry, CustomerNote, Incident, Probe
+from billing.models import BalanceAlert
+from ivy.models import AuditEntry, CreditLimit, CreditRequest, CustomerNote, Incident, Probe
 from ivy.portal.models import PortalUser
 from notifications.models import BreakerLimits, NotificationLog
 from tests import factories
@@ -33,6 +35,15 @@ def build() -> None:
     factories.make_run()
     BreakerLimits.objects.get_or_create(pk=1)
     make_owed()
+    CreditLimit.objects.get_or_create(currency="GBP", defaults={"amount": 100})
+    CreditRequest.objects.create(
+        customer=customer,
+        amount=500,
+        currency=customer.currency,
+        reference="matrix",
+        reason="Goodwill",
+        asked_by=factories.User.objects.get(email="colleague@ivy.example"),
+    )
     CustomerNote.objects.create(customer=customer, by="ann@ivy.example", text="Called.")
     AuditEntry.objects.create(by="ann@ivy.example", verb="note", noun="customer", name="MATRIX-1", summary="Noted.")
     Incident.objects.create(title="Matrix", affects=["calls"], opened_by="ann@ivy.example")
@@ -47,8 +58,41 @@ def build() -> None:
     )
 
 
+def _one_row(model: type[Model], **more: str) -> Callable[[], dict[str, Any]]:
+    return lambda: {"kwargs": {"pk": model._default_manager.latest("pk").pk, **more}}
+
+
+def _the_customer() -> dict[str, Any]:
+    return {"args": ["MATRIX-1"]}
+
+
+def _the_alert() -> dict[str, Any]:
+    alert = BalanceAlert.objects.get(customer__account="MATRIX-1", kind="low_balance")
+    return {"kwargs": {"account": "MATRIX-1", "pk": alert.pk}}
+
+
 ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "review_mail": lambda: {"args": [NotificationLog.objects.latest("pk").pk]},
+    **dict.fromkeys(
+        [
+            "customer",
+            "customer_note",
+            "customer_status",
+            "customer_credit_limit",
+            "customer_alert_add",
+            "money_payment",
+            "money_refund",
+            "money_credit",
+            "money_adjust",
+        ],
+        _the_customer,
+    ),
+    "customer_alert": _the_alert,
+    "customer_alert_end": _the_alert,
+    "money_credit_approve": _one_row(CreditRequest),
+    "money_credit_decline": _one_row(CreditRequest),
+    "money_credit_withdraw": _one_row(CreditRequest),
+    "money_reverse": lambda: {"query": {"key": "payment:bank:matrix"}},
     "changes_of": lambda: {"args": ["billing", "partner", "1"]},
     "invite_to_portal": lambda: {"args": ["matrix"]},
     "look_as_partner": lambda: {"args": ["matrix"]},

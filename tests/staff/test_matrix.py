@@ -52,6 +52,18 @@ def may_send(client: Client, url: str) -> bool:
     return answer.status_code not in {403, 404, 405} and not to_the_log_in
 
 
+def everything() -> list[tuple[str, int, int]]:
+    """Each table with the number of its rows and a sum over what they hold."""
+    with connection.cursor() as cursor:
+        tables = connection.introspection.table_names(cursor)
+        asked = " UNION ALL ".join(
+            f"SELECT '{table}', count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM \"{table}\" t"
+            for table in tables
+        )
+        cursor.execute(asked)
+        return sorted(cursor.fetchall())
+
+
 SENT = [name for name in NAMES if name not in matrix.OWN_ACCOUNT | matrix.OPEN_TO_ALL_STAFF]
 
 
@@ -85,13 +97,21 @@ class TestTheFence:
 
 class TestLooking:
     def test_never_changes_anything(self) -> None:
-        """Each page is opened in a transaction that may only read: one that writes would fail."""
+        """Each page is opened in a transaction that may only read: one that writes would fail.
+
+        Pages that find out what would follow by doing it and taking it back are compared row by row instead.
+        """
         build()
         client = log_in("superuser")
         wrong = []
         for name in SENT:
             url = address(name)
             if url is None:
+                continue
+            if name in matrix.TRIED_AND_TAKEN_BACK:
+                before = everything()
+                assert client.get(url).status_code == 200, name
+                assert everything() == before, name
                 continue
             with transaction.atomic():
                 with connection.cursor() as cursor:
