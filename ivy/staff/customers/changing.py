@@ -89,7 +89,8 @@ class ChangingPage(CustomerActPage):
 
 
 def _as_sent(form: ActForm) -> dict[str, str]:
-    return {name: str(value) for name, value in form.cleaned_data.items() if name not in {"once", "seen", "reason"}}
+    said = form.cleaned_data if form.is_bound else {}
+    return {name: str(value) for name, value in said.items() if name not in {"once", "seen", "reason"}}
 
 
 class StatusForm(ActForm):
