@@ -66,9 +66,9 @@ class TestACreditAboveTheLimit:
         request = ask(customer, member("billing", email="bill@ivy.example"))
         browser = browser_of(member("admin", email="ada@ivy.example"))
         url = decide("approve", request)
-        shown = browser.get(url)
+        shown = browser.post(url, filled_in(browser.get(url), reason="Seen the fault report."))
         assert "Balance after 150.00 GBP" in text_of(shown)
-        form = filled_in(shown, reason="Seen the fault report.")
+        form = filled_in(shown)
         assert browser.post(url, form).status_code == 302
         again = browser.post(url, form, follow=True)
         assert "This was done already" in text_of(again)

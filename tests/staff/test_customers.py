@@ -247,9 +247,9 @@ class TestChangingThresholds:
     def test_ends_an_alert_that_may_be_added_again(self, billing: Client, okafor: Customer) -> None:
         alert = make_alert(customer=okafor, threshold=60)
         url = act_page("alert_end", okafor, alert.pk)
-        shown = billing.get(url)
+        shown = preview(billing, url, reason="Too many mails.")
         assert "Nobody is mailed about this threshold any more." in text_of(shown)
-        billing.post(url, filled_in(shown, reason="Too many mails."))
+        billing.post(url, filled_in(shown))
         alert.refresh_from_db()
         assert not alert.is_active
         assert "It is so already" in text_of(billing.get(url))

@@ -162,15 +162,16 @@ class TestReversing:
     def url(self, key: str) -> str:
         return f"{reverse('admin:money_reverse')}?{urlencode({'key': key})}"
 
-    def test_shows_at_once_what_follows_and_takes_the_entry_back(self, billing: Client, customer: Customer) -> None:
+    def test_shows_what_follows_and_takes_the_entry_back(self, billing: Client, customer: Customer) -> None:
         call = make_call(customer=customer)
         charge = make_call_charge(call, amount=Decimal("-2"))
         url = self.url(charge.key)
-        shown = billing.get(url)
-        told = text_of(shown)
-        assert "Balance after 5.00 GBP" in told
-        assert "not charged again, by no run" in told
-        assert billing.post(url, filled_in(shown, reason="Goodwill.")).status_code == 302
+        opened = billing.get(url)
+        assert "The balance is 5.00 GBP then." in text_of(opened)
+        assert "not charged again, by no run" in text_of(opened)
+        shown = billing.post(url, filled_in(opened, reason="Goodwill."))
+        assert "Balance after 5.00 GBP" in text_of(shown)
+        assert billing.post(url, filled_in(shown)).status_code == 302
         assert LedgerEntry.objects.get(reverses=charge.key).entered_by == "bill@ivy.example"
         assert balance_of(customer) == 5
         assert AuditEntry.objects.get().name == "A-1"
@@ -178,7 +179,7 @@ class TestReversing:
     def test_of_what_was_reversed_is_refused(self, billing: Client, customer: Customer) -> None:
         paid = take_payment("A-1", Decimal(3), source="till", reference="1", at=MORNING).entry
         url = self.url(paid.key)
-        billing.post(url, filled_in(billing.get(url), reason="Bounced."))
+        shown_and_done(billing, url, reason="Bounced.")
         again = billing.get(url)
         assert "It was reversed already, by bill@ivy.example" in text_of(again)
         stale = billing.post(url, {**filled_in(again), "reason": "Again."})
