@@ -61,7 +61,11 @@ class Consequences:
         """What must be the same when it is really done."""
         return {
             "balance": [self.balance_before, self.balance_after],
-            "episodes": [sorted(fall.alert.pk for fall in some) for some in (self.opens, self.closes, self.stays)],
+            # Not by ids: that of an alert which is about to be added is another one each time.
+            "episodes": [
+                sorted((fall.alert.kind, fall.alert.threshold) for fall in some)
+                for some in (self.opens, self.closes, self.stays)
+            ],
             "waits": self.waits,
             "mails": sorted((mail.kind, mail.recipient) for mail in [*self.mails, *self.mails_stopped]),
             "items": [item.reference for item in self.ended_items],
@@ -86,7 +90,7 @@ def consequences(customer: Customer, change: Callable[[], object], *, at: dateti
             balance_after=_balance(customer),
             opens=[Fall(one.alert) for one in opened.values()],
             closes=[Fall(one.alert, one.told_at is not None) for one in closed.values()],
-            stays=[Fall(one.alert, one.told_at is not None) for pk, one in open_before.items() if pk in open_after],
+            stays=[Fall(one.alert, one.told_at is not None) for pk, one in open_after.items() if pk in open_before],
             waits=bool(judged.waiting),
             mails=_mails(customer, set(opened)),
             mails_stopped=_stopped(customer, set(closed), is_active=status == "active"),

@@ -21,6 +21,22 @@ PEOPLE = ("anonymous", "stranger", "staff without a role", "support", "billing",
 MAY: dict[str, frozenset[str]] = {
     "billing_customer_add": BILLING,
     "billing_customer_change": BILLING,
+    "customer_note": STAFF,
+    "customer_status": BILLING,
+    "customer_credit_limit": BILLING,
+    "customer_alert_add": BILLING,
+    "customer_alert": BILLING,
+    "customer_alert_end": BILLING,
+    "money_payment": BILLING,
+    "money_refund": BILLING,
+    "money_credit": BILLING,
+    "money_adjust": BILLING,
+    "money_reverse": BILLING,
+    "money_credit_approve": ADMIN,
+    "money_credit_decline": ADMIN,
+    "money_credit_withdraw": STAFF,  # their own
+    "ivy_creditlimit_add": ADMIN,
+    "ivy_creditlimit_change": ADMIN,
     "billing_callidentity_add": BILLING,
     "billing_callidentity_change": BILLING,
     "billing_callidentity_delete": BILLING,
@@ -55,22 +71,6 @@ MAY: dict[str, frozenset[str]] = {
     "review_suppress": OPERATOR,
     "review_errant": STAFF,
     "review_apologise": OPERATOR,
-    "customer_note": STAFF,
-    "customer_status": BILLING,
-    "customer_credit_limit": BILLING,
-    "customer_alert_add": BILLING,
-    "customer_alert": BILLING,
-    "customer_alert_end": BILLING,
-    "money_payment": BILLING,
-    "money_refund": BILLING,
-    "money_credit": BILLING,
-    "money_adjust": BILLING,
-    "money_reverse": BILLING,
-    "money_credit_approve": ADMIN,
-    "money_credit_decline": ADMIN,
-    "money_credit_withdraw": STAFF,  # their own request, and no other
-    "ivy_creditlimit_add": ADMIN,
-    "ivy_creditlimit_change": ADMIN,
     "accounts_user_add": ADMIN,
     "accounts_user_change": ADMIN,
     "auth_user_password_change": ADMIN,
@@ -81,9 +81,10 @@ MAY: dict[str, frozenset[str]] = {
 OPEN_TO_ALL_STAFF = frozenset({"index", "app_list", "jsi18n", "search", "autocomplete", "runbook", "view_on_site"})
 """Pages to look at: they answer a POST as they answer a GET, or refuse it."""
 
-LOOKED_AT = frozenset(
-    {"changes", "changes_of", "review", "review_mail", "review_twice", "customer", "explain", "money_credits"}
-)
+LOOKED_AT = frozenset({
+    "changes", "changes_of", "review", "review_mail", "review_twice",
+    "customer", "explain", "money_credits",
+})  # fmt: skip
 """Pages of the control room that are only looked at: they take no POST from anybody."""
 
 TRIED_AND_TAKEN_BACK = frozenset({"customer_alert_end", "money_credit_approve", "money_reverse"})

@@ -6,7 +6,6 @@ from typing import Any
 
 from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt
-from django.db.models import Model
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
@@ -34,16 +33,12 @@ def build() -> None:
     factories.make_entry(customer=customer, key="payment:bank:matrix")
     factories.make_run()
     BreakerLimits.objects.get_or_create(pk=1)
-    make_owed()
-    CreditLimit.objects.get_or_create(currency="GBP", defaults={"amount": 100})
+    CreditLimit.objects.create(currency="GBP", amount=100)
     CreditRequest.objects.create(
-        customer=customer,
-        amount=500,
-        currency=customer.currency,
-        reference="matrix",
-        reason="Goodwill",
-        asked_by=factories.User.objects.get(email="colleague@ivy.example"),
-    )
+        customer=customer, amount=500, currency="GBP", reference="matrix", reason="A week without telephone.",
+        asked_by=factories.make_user(email="asker@ivy.example"),
+    )  # fmt: skip
+    make_owed()
     CustomerNote.objects.create(customer=customer, by="ann@ivy.example", text="Called.")
     AuditEntry.objects.create(by="ann@ivy.example", verb="note", noun="customer", name="MATRIX-1", summary="Noted.")
     Incident.objects.create(title="Matrix", affects=["calls"], opened_by="ann@ivy.example")
@@ -58,41 +53,31 @@ def build() -> None:
     )
 
 
-def _one_row(model: type[Model], **more: str) -> Callable[[], dict[str, Any]]:
-    return lambda: {"kwargs": {"pk": model._default_manager.latest("pk").pk, **more}}
-
-
-def _the_customer() -> dict[str, Any]:
+def _of_customer() -> dict[str, Any]:
     return {"args": ["MATRIX-1"]}
 
 
-def _the_alert() -> dict[str, Any]:
-    alert = BalanceAlert.objects.get(customer__account="MATRIX-1", kind="low_balance")
-    return {"kwargs": {"account": "MATRIX-1", "pk": alert.pk}}
+def _of_alert() -> dict[str, Any]:
+    return {"args": ["MATRIX-1", BalanceAlert.objects.get(kind="low_balance", customer__account="MATRIX-1").pk]}
+
+
+def _of_credit() -> dict[str, Any]:
+    return {"args": [CreditRequest.objects.get(reference="matrix").pk]}
+
+
+def _of_entry() -> dict[str, Any]:
+    return {"query": {"key": "payment:bank:matrix"}}
 
 
 ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "review_mail": lambda: {"args": [NotificationLog.objects.latest("pk").pk]},
     **dict.fromkeys(
-        [
-            "customer",
-            "customer_note",
-            "customer_status",
-            "customer_credit_limit",
-            "customer_alert_add",
-            "money_payment",
-            "money_refund",
-            "money_credit",
-            "money_adjust",
-        ],
-        _the_customer,
+        ("customer", "customer_note", "customer_status", "customer_credit_limit", "customer_alert_add"), _of_customer
     ),
-    "customer_alert": _the_alert,
-    "customer_alert_end": _the_alert,
-    "money_credit_approve": _one_row(CreditRequest),
-    "money_credit_decline": _one_row(CreditRequest),
-    "money_credit_withdraw": _one_row(CreditRequest),
-    "money_reverse": lambda: {"query": {"key": "payment:bank:matrix"}},
+    **dict.fromkeys(("money_payment", "money_refund", "money_credit", "money_adjust"), _of_customer),
+    **dict.fromkeys(("customer_alert", "customer_alert_end"), _of_alert),
+    **dict.fromkeys(("money_credit_approve", "money_credit_decline", "money_credit_withdraw"), _of_credit),
+    **dict.fromkeys(("money_reverse", "explain"), _of_entry),
     "changes_of": lambda: {"args": ["billing", "partner", "1"]},
     "invite_to_portal": lambda: {"args": ["matrix"]},
     "look_as_partner": lambda: {"args": ["matrix"]},

@@ -17,7 +17,7 @@ from ivy.consequences import consequences
 from ivy.giving import NotDecidable
 from ivy.models import CreditKind, CreditRequest, CreditState
 from ivy.staff.acts import Refused, act
-from ivy.staff.customers.page import CustomerActPage
+from ivy.staff.customers.page import CustomerActPage, refused
 from ivy.staff.pages import ActForm, Done, Preview, StaffPage
 
 SHOWN = 100
@@ -43,8 +43,8 @@ class DecidingPage(CustomerActPage):
     """Something decided about the request whose id stands in the address."""
 
     state: ClassVar[CreditState]
+    verb: ClassVar[str]
     has_preview = False
-    previews_at_once = True
 
     @cached_property
     def credit(self) -> CreditRequest:
@@ -84,10 +84,6 @@ class DecidingPage(CustomerActPage):
             return "" if is_own else f"Only {asked.asked_by.get_username()}, who asked for it, can withdraw it."
         return "You asked for it yourself: another person decides about it. You can withdraw it." if is_own else ""
 
-    def preview(self, form: ActForm) -> Preview:
-        why_not = self.why_not()
-        return Preview(world=why_not, refusal=why_not)
-
     def decide(self, reason: str) -> CreditRequest:
         raise NotImplementedError
 
@@ -115,19 +111,18 @@ class DecidingPage(CustomerActPage):
             )
         return Done(doing.summary, reverse("admin:money_credits"))
 
-    verb: ClassVar[str]
-
 
 class Approve(DecidingPage):
     permission = "billing.approve_credit"
     title = "Approve a credit"
     button = "Approve and post it"
     verb = "approve credit"
+    has_preview = True
     state = CreditState.APPROVED
 
     def preview(self, form: ActForm) -> Preview:
         if why_not := self.why_not():
-            return Preview(world=why_not, refusal=why_not)
+            return refused(why_not)
         asked = self.credit
         post = corrections.give_credit if asked.kind == CreditKind.CREDIT else corrections.adjust
         now = timezone.now()
@@ -140,7 +135,7 @@ class Approve(DecidingPage):
                 at=now,
             )
         except NotCorrectable as refusal:
-            return Preview(world=str(refusal), refusal=f"{refusal} Decline it.")
+            return refused(f"{refusal} Decline it.")
         return Preview(
             world=found.world,
             context=self.shown(found, amount=asked.amount),

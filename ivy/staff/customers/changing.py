@@ -324,17 +324,15 @@ class EndAlert(AlertPage):
     title = "End the alert"
     button = "End the alert"
     is_dangerous = True
-    previews_at_once = True
     verb = "end alert"
+
+    def why_not(self) -> str:
+        if self.alert.kind == AlertKind.EXHAUSTED:
+            return "The built-in alert at the credit limit stays."
+        return "" if self.alert.is_active else "It is so already: this alert was ended."
 
     def sentences(self, form: ActForm) -> list[str]:
         return ["Nobody is mailed about this threshold any more. It can be added again."]
-
-    def preview(self, form: ActForm) -> Preview:
-        try:
-            return super().preview(form)
-        except Refused as refusal:
-            return Preview(world=str(refusal), refusal=str(refusal))
 
     def change(self, form: ActForm) -> bool:
         return alerts.end(self.alert.pk)

@@ -27,7 +27,7 @@ from ivy.consequences import consequences
 from ivy.models import CreditKind
 from ivy.staff.acts import Refused, act
 from ivy.staff.customers import links
-from ivy.staff.customers.page import CustomerActPage
+from ivy.staff.customers.page import CustomerActPage, refused
 from ivy.staff.pages import ActForm, Done, Preview, StaffPage
 
 CONSEQUENCES = "admin/staff/customers/consequences.html"
@@ -295,8 +295,6 @@ class Reverse(CustomerActPage):
     title = "Reverse an entry"
     button = "Reverse the entry"
     is_dangerous = True
-    has_preview = False
-    previews_at_once = True
 
     @cached_property
     def entry(self) -> LedgerEntry:
@@ -316,9 +314,11 @@ class Reverse(CustomerActPage):
     def about(self) -> dict[str, Any]:
         about = super().about()
         entry = self.entry
-        about["sentences"] = [
+        after = self.customer.balance_row.balance - entry.amount
+        about["sentences"] += [
             f"{entry.get_kind_display()} of {money(entry.amount, entry.currency)}: {entry.description or entry.key}.",
-            "Its opposite is posted beside it; the entry itself stays.",
+            "Its opposite is posted beside it, and the entry stays.",
+            f"The balance is {money(after, entry.currency)} then.",
         ]
         if entry.kind in CHARGE_KINDS:
             about["sentences"].append(
@@ -326,7 +326,17 @@ class Reverse(CustomerActPage):
             )
         return about
 
+    def why_not(self) -> str:
+        if self.entry.kind == EntryKind.REVERSAL:
+            return f"“{self.entry.key}” is a reversal, and stays: post what is owed after all by an adjustment."
+        done = LedgerEntry.objects.filter(reverses=self.entry.key).first()
+        if done is None:
+            return ""
+        return f"It was reversed already, by {done.entered_by}, at {done.posted_at:%Y-%m-%d %H:%M} UTC."
+
     def preview(self, form: ActForm) -> Preview:
+        if why_not := self.why_not():
+            return refused(why_not)
         posted: list[Correction] = []
         try:
             found = consequences(
@@ -335,11 +345,7 @@ class Reverse(CustomerActPage):
                 at=timezone.now(),
             )
         except NotCorrectable as refusal:
-            return Preview(world=str(refusal), refusal=str(refusal))
-        if not posted[0].changed:
-            done = posted[0].entry
-            why_not = f"It was reversed already, by {done.entered_by}, at {done.posted_at:%Y-%m-%d %H:%M} UTC."
-            return Preview(world=why_not, refusal=why_not)
+            return refused(str(refusal))
         return Preview(
             world=found.world,
             context=self.shown(found, amount=posted[0].entry.amount),

@@ -13,7 +13,12 @@ from ivy.consequences import Consequences
 from ivy.staff.customers import links
 from ivy.staff.customers.looking import customer_of, look_at
 from ivy.staff.customers.notes import NoteForm
-from ivy.staff.pages import ActPage, StaffPage
+from ivy.staff.pages import ActPage, Preview, StaffPage
+
+
+def refused(why_not: str) -> Preview:
+    """What is shown in place of a form where something can't be done."""
+    return Preview(world=why_not, refusal=why_not)
 
 
 class CustomerPage(StaffPage):
@@ -39,6 +44,14 @@ class CustomerActPage(ActPage):
     """Something done to the customer whose account stands in the address: it shows before what would follow."""
 
     has_preview = True
+
+    def why_not(self) -> str:
+        """Why it can't be done at all, in a sentence; empty: it can be tried. Only reads."""
+        return ""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        why_not = self.why_not()
+        return self._ask(self.form(), refused(why_not) if why_not else None)
 
     @cached_property
     def customer(self) -> Customer:
