@@ -1,5 +1,6 @@
 """The review of mails: queues by cause, one mail with all that is known of it, and orders of one or of thousands."""
 
+import html
 import re
 import uuid
 from collections import Counter
@@ -84,7 +85,7 @@ def told(answer: HttpResponse) -> str:
 
 
 def words(answer: HttpResponse) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split())
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split()))
 
 
 class TestAQueue:
@@ -225,7 +226,7 @@ class TestAMailsPage:
         answer = self.show(operator, log)
         assert (answer.context["balance_then"], answer.context["balance_now"]) == ("5.00 GBP", "50.00 GBP")
         assert answer.context["balance_moved"] == "up by 45.00 GBP since"
-        assert "to 5.00 GBP, below 10.00 GBP" in words(answer)
+        assert "to 9.99 GBP, below 10.00 GBP" in words(answer)
 
     def test_tells_other_mails_to_the_customer_and_who_did_what(self, operator: Client) -> None:
         log = make_mail(State.HELD)
