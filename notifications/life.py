@@ -41,17 +41,18 @@ def attempt_in_words(attempt: DeliveryAttempt) -> str:
     """Who tried, how far it came, what the server said, and so whether it was delivered."""
     who = f"attempt {attempt.number} by process {attempt.pid} on {attempt.host.split()[0]} through {attempt.server}"
     said = " ".join(str(part) for part in (attempt.code, attempt.words) if part)
+    said = f" ({said})" if said else ""
     match attempt.outcome:
         case Outcome.OPEN:
             return f"{who}: handed over, and no answer has been kept"
         case Outcome.ACCEPTED:
-            return f"{who}: taken by the server ({said})"
+            return f"{who}: taken by the server{said}"
         case Outcome.UNKNOWN:
-            return f"{who}: broke off after the body ({said}): perhaps delivered"
+            return f"{who}: broke off after the body{said}: perhaps delivered"
         case Outcome.REFUSED:
-            return f"{who}: refused at {attempt.phase} ({said}): not delivered"
+            return f"{who}: refused at {attempt.phase}{said}: not delivered"
         case _:
-            return f"{who}: came as far as {attempt.phase} ({said}): not delivered"
+            return f"{who}: came as far as {attempt.phase}{said}: not delivered"
 
 
 def _event(event: NotificationHistory) -> str:

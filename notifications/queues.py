@@ -119,6 +119,11 @@ class Causes:
         """Mails of the causes that are not shown."""
         return self.total - sum(cause.count for cause in self.causes)
 
+    @property
+    def other_causes(self) -> int:
+        """How many causes are not shown."""
+        return self.cause_count - len(self.causes)
+
 
 # When a mail came where it is: when it was last past the point of no return, else when it was owed.
 HAPPENED_AT = Coalesce("sending_at", "created_at", output_field=DateTimeField())

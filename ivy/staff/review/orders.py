@@ -23,7 +23,6 @@ from ivy.staff.review import filters
 from ivy.staff.review.selection import Damaged, pack, unpack
 from notifications import queues, repeats, reviewing
 from notifications.models import Because, NotificationLog, Verb
-from notifications.queues import MOST_AT_ONCE
 from notifications.reviewing import ALREADY, Foreseen, Reviewed
 
 LONGEST_SECONDS = 25  # web servers give up on a page after thirty
@@ -130,7 +129,7 @@ class OrderPage(ActPage):
             "fits": len(foreseen.done),
             "mails": [
                 {
-                    "kind": kind.replace("_", " "),
+                    "kind": kind,
                     "partner": partner,
                     "because": Because(because).label if because else "",
                     "count": count,
@@ -144,13 +143,14 @@ class OrderPage(ActPage):
             "halts": halting.active_halts((Process.NOTIFICATIONS,)) if self.goes_out else [],
             "meanwhile": meanwhile,
             "is_cut": self.is_cut,
-            "most": MOST_AT_ONCE,
+            "most": queues.MOST_AT_ONCE,
             "examples": NotificationLog.objects.filter(key__in=foreseen.done[:EXAMPLES])
             .select_related("customer", "content")
             .order_by("pk"),
         }
         world = [self.verb, sorted(foreseen.mails), foreseen.untrue, digest(foreseen.done), foreseen.reasons]
-        refusal = "" if foreseen.done else self._nothing(foreseen, meanwhile)
+        damage = " ".join(form.non_field_errors()) if form.is_bound else ""
+        refusal = damage or ("" if foreseen.done else self._nothing(foreseen, meanwhile))
         return Preview(world, context, "admin/staff/review/order_preview.html", refusal)
 
     def do(self, form: ActForm) -> Done:
@@ -193,11 +193,11 @@ class OrderPage(ActPage):
         query = self.request.GET
         if "ids" in query:
             ids = [int(text) for text in query.getlist("ids") if text.isascii() and text.isdigit() and len(text) < 19]
-            return ids[:MOST_AT_ONCE], len(ids) > MOST_AT_ONCE
+            return ids[: queues.MOST_AT_ONCE], len(ids) > queues.MOST_AT_ONCE
         if "twice" in query:
             days, kind, partner = filters.asked_for_repeats(query)
             ids = repeats.beyond_the_first(days=days, kind=kind, partner=partner)
-            return ids[:MOST_AT_ONCE], len(ids) > MOST_AT_ONCE
+            return ids[: queues.MOST_AT_ONCE], len(ids) > queues.MOST_AT_ONCE
         if "queue" in query:
             return queues.ids(filters.asked_for(query))
         return [], False
@@ -208,7 +208,7 @@ class OrderPage(ActPage):
         if mark is None:
             return ""
         if not form.is_bound and "queue" in self.request.GET and "ids" not in self.request.GET:
-            return in_words(queues.done_since(filters.asked_for(self.request.GET), mark), "mails of this queue")
+            return in_words(queues.done_since(filters.asked_for(self.request.GET), mark), "of this queue's mails")
         return in_words(reviewing.done_since(mark, self.ids), "of these mails")
 
     def _nothing(self, reviewed: Reviewed, others: Any) -> str:

@@ -30,11 +30,14 @@ def pack(ids: Iterable[int]) -> str:
 def unpack(text: str) -> list[int]:
     """The ids that were packed, in order. Raises Damaged for any other text, and for more than one order can have."""
     try:
-        steps = zlib.decompressobj().decompress(
+        packed = zlib.decompressobj()
+        steps = packed.decompress(
             base64.b64decode(text, altchars=b"-_", validate=True), MOST_AT_ONCE * LONGEST_ID_BYTES
         )
     except (ValueError, binascii.Error, zlib.error) as error:
         raise Damaged from error
+    if not packed.eof:
+        raise Damaged
     ids: list[int] = []
     last = step = shift = 0
     for byte in steps:
