@@ -163,6 +163,10 @@ ROWS: list[Row] = [
     Row("portal:send_invitation_again", Role.OWNER, ids=invitation, absent=NOBODYS, form=nothing, answers=(302,)),
     Row("portal:withdraw_invitation", Role.OWNER, ids=invitation, absent=NOBODYS, form=nothing, answers=(302, 404)),
     Row("portal:invitation", EVERYBODY, ids=lambda world: {"token": world.ids["link"]}, tells_whoever_asks=True),
+    Row("portal:status"),
+    Row("portal:banner"),
+    Row("status:page", EVERYBODY),
+    Row("status:feed", EVERYBODY),
     Row("portal:settings"),
     Row("portal:settings", form=lambda world: {"language": "", "timezone": ""}, answers=(302,)),
 ]
