@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ivy', '0008_audit_trail'),
+        ('ivy', '0021_histories_only_grow'),
     ]
 
     operations = [
