@@ -32,6 +32,7 @@ ENTRIES: list[Entry] = [
     Entry("Calls", "portal:calls", below=("portal:explain",)),
     Entry("Status", "portal:status"),
     Entry("People", "portal:people", Role.OWNER, below=("portal:invite",)),
+    Entry("Brand", "portal:brand", Role.OWNER),
 ]
 
 

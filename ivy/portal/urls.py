@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from ivy.portal.views import calls, customers, invitation, overview, people, settings, status
+from ivy.portal.views import brand, calls, customers, invitation, overview, people, settings, status
 
 app_name = "portal"
 
@@ -25,6 +25,9 @@ urlpatterns = [
     path("people/invitations/<uuid:reference>/withdraw/", people.withdraw, name="withdraw_invitation"),
     path("invitation/<str:token>/", invitation.invitation, name="invitation"),
     path("status/", status.status, name="status"),
+    path("brand/", brand.brand, name="brand"),
+    path("brand/style.css", brand.brand_style, name="brand_style"),
+    path("brand/logo.png", brand.logo, name="logo"),
     path("banner/", status.banner, name="banner"),
     path("settings/", settings.settings, name="settings"),
 ]
