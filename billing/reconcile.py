@@ -51,7 +51,7 @@ RULES = [
             SELECT cu.partner_id, b.currency, sum(b.balance) AS amount
             FROM billing_customerbalance b JOIN billing_customer cu ON cu.id = b.customer_id GROUP BY 1, 2
         )
-        SELECT p.slug || ' ' || currency,
+        SELECT p.slug || ' ' || coalesce(said.currency, owned.currency),
             'sums ' || coalesce(said.amount, 0) || ', balances ' || coalesce(owned.amount, 0)
         FROM said FULL JOIN owned USING (partner_id, currency) JOIN billing_partner p ON p.id = partner_id
         WHERE coalesce(said.amount, 0) <> coalesce(owned.amount, 0)

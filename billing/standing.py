@@ -106,8 +106,11 @@ def sources_of(partner_id: int) -> list[int]:
         return [source for (source,) in cursor.fetchall()]
 
 
-def billed_through(partner_id: int, *, sources: list[int]) -> BilledThrough:
-    """The least over these sources of their last delivery, or the start of the oldest call that is still pending."""
+def billed_through(partner_id: int, *, sources: list[int], counted: int = COUNTED_CALLS) -> BilledThrough:
+    """The least over these sources of their last delivery, or the start of the oldest call that is still pending.
+
+    Where more than `counted` calls are pending it may be an hour earlier than it need, and never later.
+    """
     batches = open_batches()
     with connection.cursor() as cursor:
         cursor.execute(_LAST_DELIVERY, {"sources": sources})
@@ -115,7 +118,7 @@ def billed_through(partner_id: int, *, sources: list[int]) -> BilledThrough:
         oldest = None
         if batches:
             cursor.execute("SELECT sum(call_count) FROM billing_arrivalbatch WHERE id = ANY(%s)", [batches])
-            is_exact = cursor.fetchone()[0] <= COUNTED_CALLS
+            is_exact = cursor.fetchone()[0] <= counted
             cursor.execute(
                 _OLDEST_CALL if is_exact else _OLDEST_HOUR,
                 {"partner": partner_id, "batches": batches, "sources": sources},

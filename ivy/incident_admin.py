@@ -73,7 +73,13 @@ class UpdateForm(IncidentForm):
         label="What happened",
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 8}),
-        help_text="And why, and what keeps it from happening again. For staff.",
+        help_text="And why, and what keeps it from happening again.",
+    )
+    post_mortem_is_shown = forms.BooleanField(
+        label="Partners read what happened, too",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="Those to whom the incident is shown. Leave out names, and what is nobody else's business.",
     )
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -81,11 +87,12 @@ class UpdateForm(IncidentForm):
         super().__init__(*args, **kwargs)
         self.fields["seen"].initial = incidents.version(self.instance)
         if self.instance.state != IncidentState.RESOLVED:
-            del self.fields["post_mortem"]
+            del self.fields["post_mortem"], self.fields["post_mortem_is_shown"]
 
     @property
     def writes_a_post_mortem(self) -> bool:
-        return "post_mortem" in self.changed_data and bool(self.cleaned_data.get("post_mortem", "").strip())
+        changed = {"post_mortem", "post_mortem_is_shown"} & set(self.changed_data)
+        return bool(changed) and bool(self.cleaned_data.get("post_mortem", "").strip())
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -156,7 +163,8 @@ class IncidentAdmin(OffersIncidents, StaffAdmin):
         is_resolved = obj.state == IncidentState.RESOLVED
         if is_resolved:
             name = "post_mortem" if may_change else "kept_post_mortem"
-            fieldsets.append(("Post-mortem", {"fields": (name, "written") if obj.post_mortem_at else (name,)}))
+            shown = ("post_mortem_is_shown",) if may_change else ()
+            fieldsets.append(("Post-mortem", {"fields": (name, *shown, *(("written",) if obj.post_mortem_at else ()))}))
         if may_change:
             title = "Reopen it" if is_resolved else "What is new"
             fields = [("state", "shown_to"), "affects", "text", "is_shown", "seen"]
@@ -225,7 +233,9 @@ class IncidentAdmin(OffersIncidents, StaffAdmin):
             return
         if form.writes_a_post_mortem:
             seen = None if sent["text"].strip() else sent["seen"]
-            incidents.write_post_mortem(obj.pk, text=sent["post_mortem"], by=by, seen=seen)
+            incidents.write_post_mortem(
+                obj.pk, text=sent["post_mortem"], is_shown=sent["post_mortem_is_shown"], by=by, seen=seen
+            )
         if sent["text"].strip():
             incidents.update(
                 obj.pk,

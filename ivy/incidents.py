@@ -25,6 +25,8 @@ LONGEST_TITLE = 200
 # An alarm that comes and goes all night must not make the time line unreadable, or the page slow.
 MOMENTS_OF_A_KIND = 200
 HISTORY_DAYS = 90
+FOR_PARTNERS = (Audience.PARTNERS, Audience.EVERYBODY)
+FOR_EVERYBODY = (Audience.EVERYBODY,)
 
 
 class BadIncident(ValueError):
@@ -73,7 +75,10 @@ class PublicUpdate:
 
 @dataclass(frozen=True)
 class PublicIncident:
-    """What people outside of staff may read of an incident: no names, no reasons, no updates that are for staff."""
+    """What people outside of staff may read of an incident: no names, no reasons, no updates that are for staff.
+
+    The post-mortem is empty unless it is for them, too.
+    """
 
     id: int
     title: str
@@ -82,6 +87,12 @@ class PublicIncident:
     began_at: datetime
     resolved_at: datetime | None
     updates: Sequence[PublicUpdate]
+    post_mortem: str = ""
+
+    @property
+    def updated_at(self) -> datetime:
+        """When something was told of it last, as far as they may read it."""
+        return max([self.began_at, *(update.at for update in self.updates)])
 
 
 # Verbs ---------------------------------------------------------------------------------------------------------------
@@ -171,9 +182,12 @@ def update(
     return Change(incident, changed=True, reopened=reopens)
 
 
-def write_post_mortem(incident_id: int, *, text: str, by: str, seen: str | None = None) -> Change:
+def write_post_mortem(
+    incident_id: int, *, text: str, by: str, is_shown: bool | None = None, seen: str | None = None
+) -> Change:
     """Write down, once it is resolved, what happened and why; it replaces an earlier one.
 
+    `is_shown`: whether those to whom the incident is shown read it, too; None: as before, and at first they do not.
     Raises BadIncident, ChangedMeanwhile, Incident.DoesNotExist.
     """
     text = text.strip()
@@ -183,10 +197,13 @@ def write_post_mortem(incident_id: int, *, text: str, by: str, seen: str | None 
         incident = Incident.objects.select_for_update().get(pk=incident_id)
         if incident.state != IncidentState.RESOLVED:
             raise BadIncident("A post-mortem is written once the incident is resolved.")
-        if incident.post_mortem == text:
+        is_shown = incident.post_mortem_is_shown if is_shown is None else is_shown
+        if (incident.post_mortem, incident.post_mortem_is_shown) == (text, is_shown):
             return Change(incident, changed=False)
         _refuse_if_changed(incident, seen)
-        Incident.objects.filter(pk=incident.pk).update(post_mortem=text, post_mortem_at=Now(), post_mortem_by=by)
+        Incident.objects.filter(pk=incident.pk).update(
+            post_mortem=text, post_mortem_is_shown=is_shown, post_mortem_at=Now(), post_mortem_by=by
+        )
         incident.refresh_from_db()
     return Change(incident, changed=True)
 
@@ -339,20 +356,38 @@ def _title(processes: Sequence[Process], *, only_some: bool) -> str:
     return f"{' and '.join(processes).capitalize()} are not billed{' for some customers' if only_some else ''}"
 
 
-# What partners see ---------------------------------------------------------------------------------------------------
+# What partners, and everybody, see -----------------------------------------------------------------------------------
 
 
 def open_for_partners() -> list[PublicIncident]:
     """Incidents that are shown to partners (or everybody) and not resolved, the latest first."""
-    return _public(Incident.objects.filter(resolved_at__isnull=True))
+    return _public(_open(), FOR_PARTNERS)
 
 
 def history_for_partners(*, days: int = HISTORY_DAYS) -> list[PublicIncident]:
     """Incidents that were shown to partners (or everybody) and resolved within so many days, the latest first."""
-    return _public(Incident.objects.filter(resolved_at__gt=Now() - timedelta(days=days)))
+    return _public(_resolved(days), FOR_PARTNERS)
 
 
-def _public(incidents: QuerySet[Incident]) -> list[PublicIncident]:
+def open_for_everybody() -> list[PublicIncident]:
+    """Of the open ones those that are shown to everybody."""
+    return _public(_open(), FOR_EVERYBODY)
+
+
+def history_for_everybody(*, days: int = HISTORY_DAYS) -> list[PublicIncident]:
+    """Of the resolved ones those that were shown to everybody."""
+    return _public(_resolved(days), FOR_EVERYBODY)
+
+
+def _open() -> QuerySet[Incident]:
+    return Incident.objects.filter(resolved_at__isnull=True)
+
+
+def _resolved(days: int) -> QuerySet[Incident]:
+    return Incident.objects.filter(resolved_at__gt=Now() - timedelta(days=days))
+
+
+def _public(incidents: QuerySet[Incident], audiences: Collection[str]) -> list[PublicIncident]:
     shown = IncidentUpdate.objects.filter(is_shown=True).order_by("pk")
     return [
         PublicIncident(
@@ -363,8 +398,9 @@ def _public(incidents: QuerySet[Incident]) -> list[PublicIncident]:
             began_at=incident.began_at,
             resolved_at=incident.resolved_at,
             updates=[PublicUpdate(row.at, row.state, row.text) for row in incident.updates.all()],
+            post_mortem=incident.post_mortem if incident.post_mortem_is_shown else "",
         )
-        for incident in incidents.exclude(shown_to=Audience.STAFF)
+        for incident in incidents.filter(shown_to__in=audiences)
         .order_by("-began_at", "-pk")
         .prefetch_related(Prefetch("updates", queryset=shown))
     ]

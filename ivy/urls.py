@@ -22,6 +22,7 @@ urlpatterns = [
     path("admin/", (staff_pages, "admin", admin.site.name)),
     path("accounts/", include("ivy.accounts.urls")),
     path("portal/", include("ivy.portal.urls")),
+    path("status/", include("ivy.portal.status_urls")),
     path("health/live", doors.live, name="live"),
     path("health/ready", doors.ReadyView.as_view(), name="ready"),
     path("metrics", doors.figures, name="metrics"),

@@ -92,7 +92,7 @@ def render(log: NotificationLog) -> Written:
     _refuse_what_no_header_holds(about)
     context = _told_by(kind, facts_of(about, at=about.as_of, pace=about.pace))
     written = Written(
-        sender=_sender(about.partner.name, about.partner.sender),
+        sender=_sender(about.partner.sender_name or about.partner.name, about.partner.sender),
         reply_to=ascii_address(about.partner.reply_to) if about.partner.reply_to else "",
         subject=context["subject"],
         text=_filled(f"mail/{kind.name}.txt", context).strip() + "\n",
@@ -125,6 +125,7 @@ def _refuse_what_no_header_holds(log: NotificationLog) -> None:
     of_partner, of_customer = f"of the partner “{partner.slug}”", f"of the customer “{_shown(customer.account)}”"
     for what, text, where in [
         (f"The name {of_partner}", partner.name, "Partners"),
+        (f"The sender's name {of_partner}", partner.sender_name, "Partners, Mails to customers"),
         (f"The name {of_customer}", customer.name, "Customers"),
         ("The account", customer.account, "Customers"),
     ]:

@@ -44,6 +44,8 @@ from billing.models import (
     ItemPeriod,
     ItemPriceChange,
     LedgerEntry,
+    LedgerSum,
+    LedgerSumMark,
     Partner,
     PartnerAlert,
     Process,
@@ -396,6 +398,26 @@ def make_reversal(entry: LedgerEntry, **fields: Any) -> LedgerEntry:
         "entered_by": "astrid.holm@example.com",
     }
     return make_entry(customer=entry.customer, occurred_at=entry.occurred_at, **defaults | fields)
+
+
+def make_sum(**fields: Any) -> LedgerSum:
+    """What calls of a quarter of an hour come to."""
+    partner = fields.pop("partner", None) or harbour()
+    defaults: dict[str, Any] = {
+        "begins_at": MORNING,
+        "currency": partner.currency,
+        "kind": EntryKind.CALL,
+        "amount": Decimal("-0.03"),
+        "entry_count": 1,
+    }
+    return LedgerSum.objects.create(partner=partner, **defaults | fields)
+
+
+def make_sum_mark(**fields: Any) -> LedgerSumMark:
+    """A partner's entries are summed up to this morning, the seventh entry."""
+    partner = fields.pop("partner", None) or harbour()
+    defaults: dict[str, Any] = {"through": MORNING, "after_id": 7, "sampled_at": MORNING, "sampled_id": 7}
+    return LedgerSumMark.objects.create(partner=partner, **defaults | fields)
 
 
 # Outcomes of calls that are no charge

@@ -19,12 +19,12 @@ class PartnerAdmin(BillingAdmin):
     inlines = (DefaultAlertInline,)
     fieldsets: ClassVar = (
         (None, {"fields": ("name", "slug", "look_at")}),
-        ("Mails to customers", {"fields": (("sender", "reply_to"), "language")}),
+        ("Mails to customers", {"fields": (("sender", "reply_to"), ("sender_name", "language"))}),
         ("What new customers begin with", {"fields": (("currency", "timezone"), "rate_deck", "created_at")}),
     )
     add_fieldsets: ClassVar = (
         (None, {"fields": ("name", "slug")}),
-        ("Mails to customers", {"fields": (("sender", "reply_to"), "language")}),
+        ("Mails to customers", {"fields": (("sender", "reply_to"), ("sender_name", "language"))}),
         ("What new customers begin with", {"fields": (("currency", "timezone"), "rate_deck")}),
     )
 

@@ -10,6 +10,9 @@ class Partner(models.Model):
     slug = KeyField(unique=True, max_length=64, validators=[name_of_a_thing])
     name = models.CharField(max_length=200)
     sender = models.EmailField(blank=True, help_text="The address that mails to this partner's customers come from.")
+    sender_name = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="Beside that address; empty: the name above."
+    )
     reply_to = models.EmailField(blank=True)
     timezone = TimeZoneField(default="UTC")
     currency = CurrencyField()

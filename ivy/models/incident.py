@@ -49,7 +49,10 @@ class Incident(models.Model):
     opened_by = models.TextField()
     resolved_at = models.DateTimeField(null=True)
     post_mortem = models.TextField(
-        blank=True, default="", help_text="What happened, why, and what keeps it from happening again. For staff."
+        blank=True, default="", help_text="What happened, why, and what keeps it from happening again."
+    )
+    post_mortem_is_shown = models.BooleanField(
+        default=False, db_default=False, help_text="Whether those to whom the incident is shown read it, too."
     )
     post_mortem_at = models.DateTimeField(null=True)
     post_mortem_by = models.TextField(blank=True, default="")

@@ -1,12 +1,13 @@
 """What people of partners fill in. What may not be is told beside the field."""
 
+import unicodedata
 from typing import Any
 
 from django import forms
 from django.contrib.auth.forms import SetPasswordMixin
 
 from ivy.accounts.models import User
-from ivy.portal import words
+from ivy.portal import logos, words
 from ivy.portal.models import Invitation, PortalUser, Role
 
 ROLES = [
@@ -64,3 +65,51 @@ class ReaderForm(forms.ModelForm):
         self.fields["language"].choices = [("", f"as for {partner.name} ({own})"), *languages]  # type: ignore[attr-defined]
         zones = [(zone, zone.replace("_", " ")) for zone in words.zones()]
         self.fields["timezone"].choices = [("", f"the zone of {partner.name} ({partner.timezone})"), *zones]  # type: ignore[attr-defined]
+
+
+class BrandForm(forms.Form):
+    """Name, sender of mails, colour and logo. A logo that is no picture is refused in words."""
+
+    name = forms.CharField(label="Name", max_length=200, help_text="As your customers read it in mails.")
+    sender_name = forms.CharField(
+        label="Sender's name on mails", max_length=200, required=False, help_text="Empty: the name above."
+    )
+    reply_to = forms.EmailField(
+        label="Reply address of mails", max_length=254, required=False, help_text="Where answers of customers go."
+    )
+    colour = forms.RegexField(
+        r"^#[0-9a-fA-F]{6}$",
+        label="Colour",
+        widget=forms.TextInput(attrs={"type": "color"}),
+        help_text="Of links and buttons. It is made darker or lighter where it could not be read otherwise.",
+        error_messages={"invalid": "Write a colour like #0b7a53."},
+    )
+    logo = forms.FileField(
+        label="Logo", required=False, help_text="A PNG, JPEG or WebP of at most 1 MB; wide ones suit best."
+    )
+    forgets_logo = forms.BooleanField(label="Take the logo away", required=False)
+
+    def clean_name(self) -> str:
+        return _one_line(self.cleaned_data["name"])
+
+    def clean_sender_name(self) -> str:
+        return _one_line(self.cleaned_data["sender_name"])
+
+    def clean_colour(self) -> str:
+        return str(self.cleaned_data["colour"]).lower()
+
+    def clean_logo(self) -> bytes | None:
+        sent = self.cleaned_data["logo"]
+        if not sent:
+            return None
+        try:
+            return logos.drawn_anew(sent, size=sent.size)
+        except logos.NoLogo as why:
+            raise forms.ValidationError(str(why)) from why
+
+
+def _one_line(text: str) -> str:
+    """The text, if a mail's head can hold it. Raises ValidationError."""
+    if any(unicodedata.category(letter) in {"Cc", "Zl", "Zp"} for letter in text):
+        raise forms.ValidationError("Line breaks and control characters have no place here.")
+    return text

@@ -30,7 +30,9 @@ ENTRIES: list[Entry] = [
     Entry("Overview", "portal:overview"),
     Entry("Customers", "portal:customers", below=("portal:customer", "portal:ledger", "portal:mail")),
     Entry("Calls", "portal:calls", below=("portal:explain",)),
+    Entry("Status", "portal:status"),
     Entry("People", "portal:people", Role.OWNER, below=("portal:invite",)),
+    Entry("Brand", "portal:brand", Role.OWNER),
 ]
 
 

@@ -23,7 +23,7 @@ from billing.models import (
     PartnerAlert,
 )
 from ivy.accounts.models import User
-from ivy.portal.models import Invitation, PortalUser, Role, StaffLook
+from ivy.portal.models import Brand, Invitation, PortalUser, Role, StaffLook
 from notifications.models import NotificationLog
 
 Row = TypeVar("Row", bound=Model)
@@ -149,6 +149,16 @@ class Scope:
     def invitation(self, reference: UUID) -> Invitation:
         """The open invitation of this reference. Raises Http404."""
         return _only(self.invitations(), reference=reference)
+
+    @cached_property
+    def brand(self) -> Brand | None:
+        """How the partner wants its portal to look, without the logo's bytes; None: as Ivy's own."""
+        return Brand.objects.defer("logo").filter(partner=self.partner).first()
+
+    def logo(self) -> bytes | None:
+        """The partner's logo as a PNG."""
+        drawn = Brand.objects.filter(partner=self.partner).values_list("logo", flat=True).first()
+        return None if drawn is None else bytes(drawn)
 
     @cached_property
     def portal_user(self) -> PortalUser | None:

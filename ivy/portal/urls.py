@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from ivy.portal.views import calls, customers, invitation, overview, people, settings
+from ivy.portal.views import brand, calls, customers, invitation, overview, people, settings, status
 
 app_name = "portal"
 
@@ -24,5 +24,10 @@ urlpatterns = [
     path("people/invitations/<uuid:reference>/again/", people.send_again, name="send_invitation_again"),
     path("people/invitations/<uuid:reference>/withdraw/", people.withdraw, name="withdraw_invitation"),
     path("invitation/<str:token>/", invitation.invitation, name="invitation"),
+    path("status/", status.status, name="status"),
+    path("brand/", brand.brand, name="brand"),
+    path("brand/style.css", brand.brand_style, name="brand_style"),
+    path("brand/logo.png", brand.logo, name="logo"),
+    path("banner/", status.banner, name="banner"),
     path("settings/", settings.settings, name="settings"),
 ]

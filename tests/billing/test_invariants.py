@@ -26,6 +26,8 @@ from billing.models import (
     ItemKind,
     ItemPause,
     LedgerEntry,
+    LedgerSum,
+    LedgerSumMark,
     MendedCause,
     Process,
     QuarantineState,
@@ -63,6 +65,8 @@ from tests.factories import (
     make_reversal,
     make_run,
     make_source,
+    make_sum,
+    make_sum_mark,
     make_switch,
     make_unparsable_line,
     make_worker,
@@ -755,7 +759,12 @@ SWITCHES = [
     ),
 ]
 
-BREACHES = [*LEDGER, *CUSTOMERS, *ALERTS, *IDENTITIES, *SOURCES, *CALLS, *PRICES, *ITEMS, *RUNS, *SWITCHES]
+SUMS = [
+    Breach("one_sum_per_quarter_and_kind", "half of it would be looked for twice", lambda: twice(make_sum)),
+    Breach("sum_marks_move_forward", "entries would be counted twice", lambda: make_sum_mark(after_id=8)),
+]
+
+BREACHES = [*LEDGER, *CUSTOMERS, *ALERTS, *IDENTITIES, *SOURCES, *CALLS, *PRICES, *ITEMS, *RUNS, *SWITCHES, *SUMS]
 
 # Tables that only grow, with how to make a row of each, and what any trigger of theirs refuses.
 ONLY_GROWING: dict[str, tuple[str, Callable[[], models.Model]]] = {
@@ -989,6 +998,17 @@ class TestTriggers:
     def test_partners_mend_quarantine(self) -> None:
         partner = harbour()
         assert causes_noted_by(lambda: update(partner, rate_deck=standard_deck())) == ["customer"]
+
+    def test_customers_take_their_sums_along(self) -> None:
+        customer, other = make_customer(), make_partner()
+        for partner in (customer.partner, other):
+            make_sum(partner=partner)
+            make_sum_mark(partner=partner)
+        update(customer, name="Another one")
+        assert LedgerSum.objects.count() == LedgerSumMark.objects.count() == 2
+        update(customer, partner=other)
+        assert not LedgerSum.objects.exists()
+        assert not LedgerSumMark.objects.exists()
 
     def test_switches_write_their_history(self) -> None:
         switch = make_switch(process=Process.ITEMS, partner=harbour(), reason="Wrong prices.")

@@ -15,6 +15,7 @@ from typing import Any
 
 from billing.models import BillingItem, Customer, LedgerEntry, Partner
 from ivy.accounts.models import User
+from ivy.portal import brands
 from ivy.portal import people as people_of_portals
 from ivy.portal.models import PortalUser, Role
 from notifications.models import NotificationContent, NotificationLog
@@ -54,6 +55,15 @@ class World:
         charge = factories.make_call_charge(call, amount=-Decimal(amount), description=f"{word} call")
         item = factories.make_item(customer=customer, reference=f"{word}-trunk", description=f"{word} trunk")
         factories.make_alert(customer=customer, threshold=Decimal(amount))
+        brands.change(
+            partner,
+            by="x@example.com",
+            name=partner.name,
+            sender_name=f"{word} Billing",
+            reply_to=f"ask@{low}.example",
+            colour=f"#{len(word):06x}",
+            logo=f"{word} logo".encode(),
+        )
         people = {
             role: factories.make_user(email=f"{role}@{low}.example", name=f"{word} {role.label}") for role in Role
         }
@@ -115,6 +125,10 @@ def someone_else(world: World) -> dict[str, str]:
     return {"email": world.people[Role.VIEWER].email, "role": "viewer"}
 
 
+def brand_of(_world: World) -> dict[str, str]:
+    return {"name": "Renamed Telecom", "sender_name": "", "reply_to": "", "colour": "#123456"}
+
+
 @dataclass(frozen=True)
 class Row:
     """What a route takes. `ids` names what of a world stands in the path; `absent` the same of what never was.
@@ -163,6 +177,14 @@ ROWS: list[Row] = [
     Row("portal:send_invitation_again", Role.OWNER, ids=invitation, absent=NOBODYS, form=nothing, answers=(302,)),
     Row("portal:withdraw_invitation", Role.OWNER, ids=invitation, absent=NOBODYS, form=nothing, answers=(302, 404)),
     Row("portal:invitation", EVERYBODY, ids=lambda world: {"token": world.ids["link"]}, tells_whoever_asks=True),
+    Row("portal:brand", Role.OWNER),
+    Row("portal:brand", Role.OWNER, form=brand_of, answers=(302,)),
+    Row("portal:brand_style"),
+    Row("portal:logo"),
+    Row("portal:status"),
+    Row("portal:banner"),
+    Row("status:page", EVERYBODY),
+    Row("status:feed", EVERYBODY),
     Row("portal:settings"),
     Row("portal:settings", form=lambda world: {"language": "", "timezone": ""}, answers=(302,)),
 ]

@@ -20,7 +20,7 @@ from ivy.portal.models import Role, StaffLook
 from tests import factories
 from tests.portal.matrix import ROWS, Row, World
 
-NAMESPACES = ("portal",)
+NAMESPACES = ("portal", "status")
 
 pytestmark = pytest.mark.django_db
 

@@ -35,6 +35,9 @@ class Command(IvyCommand):
         written = verbs.add_parser("post-mortem", help="write down what happened and why, once it is resolved")
         written.add_argument("id", metavar="ID")
         written.add_argument("--text", default="", help="What happened, why, and what keeps it from happening again.")
+        written.add_argument(
+            "--shown", action="store_true", default=None, help="Those to whom the incident is shown read it, too."
+        )
         verbs.add_parser("list", help=f"the last {LISTED}, open ones first")
         shown = verbs.add_parser("show", help="one, with its time line")
         shown.add_argument("id", metavar="ID")
@@ -84,7 +87,9 @@ class Command(IvyCommand):
         self.tell(options, change, f"Incident {incident.pk} {words}: {incident.title}")
 
     def post_mortem(self, options: Mapping[str, Any]) -> None:
-        change = incidents.write_post_mortem(self.incident(options["id"]).pk, text=options["text"], by=self.person())
+        change = incidents.write_post_mortem(
+            self.incident(options["id"]).pk, text=options["text"], is_shown=options["shown"], by=self.person()
+        )
         words = "written" if change.changed else "the same already"
         self.tell(options, change, f"Incident {change.incident.pk}: the post-mortem is {words}.")
 

@@ -1,7 +1,8 @@
 """The portal's own nouns, one file each; what partners look at belongs to billing and notifications."""
 
+from ivy.portal.models.brand import Brand
 from ivy.portal.models.invitation import Invitation
 from ivy.portal.models.look import StaffLook
 from ivy.portal.models.user import PortalUser, Role
 
-__all__ = ["Invitation", "PortalUser", "Role", "StaffLook"]
+__all__ = ["Brand", "Invitation", "PortalUser", "Role", "StaffLook"]

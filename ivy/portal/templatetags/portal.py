@@ -6,7 +6,7 @@ from typing import Any
 
 from django import template
 
-from ivy.portal import navigation, words
+from ivy.portal import navigation, status, words
 from ivy.portal.charts import Chart
 
 register = template.Library()
@@ -51,6 +51,13 @@ def portal_navigation(context: dict[str, Any]) -> list[navigation.Line]:
     request = context["request"]
     match = request.resolver_match
     return navigation.lines(request.scope, current=match.view_name if match else "")
+
+
+@register.inclusion_tag("portal/parts/banners.html", takes_context=True)
+def portal_banners(context: dict[str, Any]) -> dict[str, Any]:
+    """What is halted or wrong just now; the page then asks again every few seconds."""
+    found = status.banners(context["request"].scope.partner)
+    return {"banners": found, "seen": status.fingerprint(found)}
 
 
 @register.inclusion_tag("portal/parts/chart.html")
