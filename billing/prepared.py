@@ -3,11 +3,13 @@
 Django's cursors put values into the text of each statement, so that the server plans every one anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from django.db import connection
+from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.transaction import TransactionManagementError
 
 PREPARE_AFTER = 5  # runs; psycopg's own default, which Django switches off
@@ -24,6 +26,19 @@ def fetch(query: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]
     with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
         cursor.execute(query.encode(), parameters)
         return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def planned_once() -> Iterator[None]:
+    """Let Django's own queries be planned once a connection as well, where they are the same but for their values."""
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    raw.prepare_threshold, before = PREPARE_AFTER, raw.cursor_factory
+    raw.cursor_factory = ServerBindingCursor
+    try:
+        yield
+    finally:
+        raw.cursor_factory = before
 
 
 def commit(query: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:

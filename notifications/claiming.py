@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
+from billing import prepared
 from notifications import breaker
 from notifications.models import Because, State
 
@@ -31,50 +32,47 @@ def claim(*, limit: int = MAILS_AT_A_TIME, partners_halted: list[int] | None = N
 
     Raises LimitReached when mails wait and the hour is full.
     """
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [LOCK])
+    with transaction.atomic(durable=True):
         # A claim that a crash takes back would give its token out a second time, and fence nobody off.
-        cursor.execute("SET LOCAL synchronous_commit = on")
-        allowed = breaker.mails_allowed_now()
-        cursor.execute(
-            """
-            WITH waiting AS (
-                SELECT id, order_id, row_number() OVER (PARTITION BY order_id IS NULL ORDER BY next_try_at, id) AS place
-                FROM (
-                    SELECT n.id, n.order_id, n.next_try_at
-                    FROM notifications_notificationlog n JOIN billing_customer cu ON cu.id = n.customer_id
-                    WHERE n.state = 'pending' AND n.next_try_at <= statement_timestamp()
-                      AND NOT n.partner_id = ANY(%(halted)s::bigint[])
-                      AND (cu.status <> 'suspended' OR n.kind = 'apology')
-                    ORDER BY n.next_try_at, n.id LIMIT %(limit)s FOR UPDATE OF n SKIP LOCKED
-                ) oldest
-            )
-            UPDATE notifications_notificationlog n SET
-                state = 'claimed', token = nextval('notifications_claim_token'),
-                lease_until = statement_timestamp() + make_interval(secs => %(seconds)s)
-            FROM waiting w
-            WHERE n.id = w.id AND (w.order_id IS NOT NULL OR w.place <= %(allowed)s)
-            RETURNING n.id, n.partner_id, n.token
-            """,
-            {"halted": partners_halted or [], "limit": limit, "allowed": allowed, "seconds": CLAIM_SECONDS},
-        )
-        claims = [Claim(*row) for row in cursor.fetchall()]
-        if claims or allowed:
-            return claims
-        cursor.execute(
-            """
-            SELECT EXISTS (
-                SELECT FROM notifications_notificationlog n JOIN billing_customer cu ON cu.id = n.customer_id
-                WHERE n.state = 'pending' AND n.next_try_at <= statement_timestamp() AND n.order_id IS NULL
-                  AND NOT n.partner_id = ANY(%s::bigint[]) AND (cu.status <> 'suspended' OR n.kind = 'apology')
-            )
-            """,
-            [partners_halted or []],
-        )
-        is_waiting = cursor.fetchone()[0]
+        prepared.fetch(_ENTER, {"lock": LOCK})
+        allowed = breaker.mails_allowed_now(limit)
+        which = {"halted": partners_halted or []}
+        rows = prepared.fetch(_CLAIM, {**which, "limit": limit, "allowed": allowed, "seconds": CLAIM_SECONDS})
+        is_waiting = not rows and not allowed and prepared.fetch(_WAITING, which)[0][0]
     if is_waiting:
         raise LimitReached(breaker.hour_is_full())
-    return []
+    return [Claim(*row) for row in rows]
+
+
+_ENTER = "SELECT set_config('synchronous_commit', 'on', true), pg_advisory_xact_lock(%(lock)s::integer, 0)"
+
+_CLAIM = """
+WITH waiting AS (
+    SELECT id, order_id, row_number() OVER (PARTITION BY order_id IS NULL ORDER BY next_try_at, id) AS place
+    FROM (
+        SELECT n.id, n.order_id, n.next_try_at
+        FROM notifications_notificationlog n JOIN billing_customer cu ON cu.id = n.customer_id
+        WHERE n.state = 'pending' AND n.next_try_at <= statement_timestamp()
+          AND NOT n.partner_id = ANY(%(halted)s::bigint[])
+          AND (cu.status <> 'suspended' OR n.kind = 'apology')
+        ORDER BY n.next_try_at, n.id LIMIT %(limit)s FOR UPDATE OF n SKIP LOCKED
+    ) oldest
+)
+UPDATE notifications_notificationlog n SET
+    state = 'claimed', token = nextval('notifications_claim_token'),
+    lease_until = statement_timestamp() + make_interval(secs => %(seconds)s)
+FROM waiting w
+WHERE n.id = w.id AND (w.order_id IS NOT NULL OR w.place <= %(allowed)s)
+RETURNING n.id, n.partner_id, n.token
+"""
+
+_WAITING = """
+SELECT EXISTS (
+    SELECT FROM notifications_notificationlog n JOIN billing_customer cu ON cu.id = n.customer_id
+    WHERE n.state = 'pending' AND n.next_try_at <= statement_timestamp() AND n.order_id IS NULL
+      AND NOT n.partner_id = ANY(%(halted)s::bigint[]) AND (cu.status <> 'suspended' OR n.kind = 'apology')
+)
+"""
 
 
 class LimitReached(Exception):

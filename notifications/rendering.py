@@ -24,6 +24,7 @@ from django.db.models import DateTimeField, Prefetch
 from django.db.models.functions import Now
 from django.template.loader import get_template
 
+from billing import prepared
 from notifications.facts import Facts, facts_of, paces_of
 from notifications.formats import straight
 from notifications.kinds import KINDS, Kind, why_unusable
@@ -71,7 +72,8 @@ def known(ids: Iterable[int]) -> dict[int, Any]:
     """
     rows = NotificationLog.objects.select_related(*RELATED).annotate(as_of=Now(output_field=DateTimeField()))
     errant = Prefetch("errant", NotificationLog.objects.select_related("content"))
-    logs: dict[int, Any] = rows.prefetch_related(errant).in_bulk(list(ids))
+    with prepared.planned_once():
+        logs: dict[int, Any] = rows.prefetch_related(errant).in_bulk(list(ids))
     if logs:
         as_of = next(iter(logs.values())).as_of  # of the one statement
         paces = paces_of([log.customer_id for log in logs.values()], at=as_of)

@@ -362,8 +362,8 @@ def _untell(log: NotificationLog) -> None:
 
 
 # The rules are the function's own (notifications/migrations/0003): the barrier and the switch, whose the mail is,
-# whether it is still true and wanted. It writes all of it, or nothing: the row past the point of no return, its attempt, what
-# the mail says, and the falls that it tells of.
+# whether it is still true and wanted. It writes all of it, or nothing: the row past the point of no return, its
+# attempt, what the mail says, and the falls that it tells of.
 _BEGIN = """
 SELECT * FROM notifications_begin_hand_over(
     %(mail)s, %(token)s, %(order)s, %(partner)s, %(fall)s, %(needs_the_fall)s, %(tells)s, %(goes_to_everyone)s,

@@ -51,26 +51,36 @@ class NotificationLog(models.Model):
     stands beside it in `NotificationContent`, each try in `DeliveryAttempt`. All times are the database's.
     """
 
-    key = KeyField(unique=True)
+    key = KeyField()
     kind = models.CharField(max_length=32)
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="notifications", db_index=False)
     partner = models.ForeignKey(Partner, models.PROTECT, related_name="+", help_text="Whose halts hold it back.")
     alert = models.ForeignKey(BalanceAlert, models.PROTECT, null=True, related_name="notifications")
     episode = models.ForeignKey(Episode, models.PROTECT, null=True, related_name="notifications")
     errant = models.ForeignKey(
-        "self", models.PROTECT, null=True, related_name="apologies", help_text="What an apology is for."
+        "self",
+        models.PROTECT,
+        null=True,
+        related_name="apologies",
+        db_index=False,
+        help_text="What an apology is for.",
     )
     reminder_number = models.PositiveSmallIntegerField(default=0)
     recipient_hash = models.CharField(max_length=64)
-    message_id = models.TextField(unique=True, help_text="Derived from the key: every attempt carries the same one.")
+    message_id = models.TextField(help_text="Derived from the key: every attempt carries the same one.")
     created_at = models.DateTimeField(db_default=Now())
 
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
     because = models.CharField(max_length=16, choices=Because, default=Because.NOTHING, blank=True)
     detail = models.TextField(default="", blank=True, help_text="The last thing that happened, in words.")
-    covered_by = models.ForeignKey("self", models.PROTECT, null=True, related_name="covers")
+    covered_by = models.ForeignKey("self", models.PROTECT, null=True, related_name="covers", db_index=False)
     order = models.ForeignKey(
-        StaffOrder, models.PROTECT, null=True, related_name="notifications", help_text="Exempts it from the breaker."
+        StaffOrder,
+        models.PROTECT,
+        null=True,
+        related_name="notifications",
+        db_index=False,
+        help_text="Exempts it from the breaker.",
     )
     is_errant = models.BooleanField(default=False)
 
@@ -90,6 +100,8 @@ class NotificationLog(models.Model):
             ("apologise", "Can send apologies"),
         ]
         constraints = [
+            models.UniqueConstraint(fields=["key"], name="one_mail_per_key"),
+            models.UniqueConstraint(fields=["message_id"], name="one_mail_per_message_id"),
             models.CheckConstraint(condition=Q(state__in=State.values), name="notification_state_is_known"),
             models.CheckConstraint(condition=Q(because__in=Because.values), name="notification_reason_is_known"),
             models.CheckConstraint(
@@ -107,6 +119,7 @@ class NotificationLog(models.Model):
                 condition=Q(is_errant=False) | Q(state=State.SENT), name="only_sent_mails_are_errant"
             ),
         ]
+        # As few as will do: every step of a mail's life writes into each of them that has the row.
         indexes = [
             models.Index(F("next_try_at"), F("id"), condition=Q(state=State.PENDING), name="owed_mails"),
             models.Index(
@@ -121,6 +134,8 @@ class NotificationLog(models.Model):
             models.Index(F("sending_at"), condition=Q(sending_at__isnull=False), name="mails_by_sending"),
             models.Index(F("customer"), F("sending_at"), name="mails_of_a_customer"),
             models.Index(F("partner"), F("id"), name="mails_of_a_partner"),
+            models.Index(F("errant"), condition=Q(errant__isnull=False), name="apologies_by_mail"),
+            models.Index(F("order"), condition=Q(order__isnull=False), name="mails_by_order"),
             models.Index(F("covered_by"), condition=Q(because=Because.COVERED), name="covered_mails"),
             models.Index(F("id"), condition=Q(is_errant=True), name="errant_mails"),
         ]

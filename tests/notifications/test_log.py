@@ -282,9 +282,9 @@ def make_canary(**fields: Any) -> JournalCanary:
 
 
 BREACHES = [
-    Breach(f"{LOG}_key_key", "a mail owed twice", lambda: insert_again(make_mail(), message_id="<b@ivy.invalid>")),
+    Breach("one_mail_per_key", "a mail owed twice", lambda: insert_again(make_mail(), message_id="<b@ivy.invalid>")),
     Breach(
-        f"{LOG}_message_id_key", "two mails with one Message-ID", lambda: insert_again(make_mail(), key="another:key")
+        "one_mail_per_message_id", "two mails with one Message-ID", lambda: insert_again(make_mail(), key="another:key")
     ),
     Breach("notification_state_is_known", "a state of fantasy", lambda: make_mail(state="lost")),
     Breach("notification_reason_is_known", "a reason of fantasy", lambda: make_mail(because="whim")),
