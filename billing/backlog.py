@@ -62,7 +62,7 @@ class Glance:
 
 
 def at_a_glance(*, at: datetime, counted_to: int) -> Glance:
-    """What is waiting at `at`, in milliseconds, however much it is. The oldest due date is that of the items counted."""
+    """What is waiting at `at`, in milliseconds, however much it is."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
