@@ -24,6 +24,11 @@ class Movements:
     count: int
     amount: Decimal
 
+    @property
+    def charged(self) -> Decimal:
+        """Positive where customers were charged."""
+        return -self.amount
+
 
 def first_ids(table: str, column: str, moments: Sequence[datetime]) -> list[int]:
     """For each moment the id from which on rows came no earlier; one beyond the last where none did.
