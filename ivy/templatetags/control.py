@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from django.template import Library
 
-from billing.admin import base
+from billing import amounts
 
 register = Library()
 
@@ -58,7 +58,7 @@ def counted(number: int, most: int) -> str:
 @register.filter
 def money(amount: Decimal, currency: str) -> str:
     """`1,234.50 GBP`."""
-    return base.money(amount, currency)
+    return amounts.money(amount, currency)
 
 
 @register.filter

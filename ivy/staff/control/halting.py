@@ -124,8 +124,8 @@ WAITS = (
     " then ended."
 )
 RESETS = (
-    "A reset ends the halt that the breaker has put on notifications. What it held is looked at anew: what is still true"
-    " goes out slowly, as an order in your name; what is not is suppressed."
+    "A reset ends the halt that the breaker has put on notifications. What it held is looked at anew: what is still"
+    " true goes out slowly, as an order in your name; what is not is suppressed."
 )
 GOES_ON = {
     "calls": "Items, notifications and payments go on.",
@@ -252,7 +252,7 @@ class LatePreview(ActPage):
         return HttpResponse(render_to_string("admin/staff/control/preview.html", context, request))
 
 
-class ResumePage(LatePreview):
+class ResumePage(LatePreview, ProcessPage):
     permission = "billing.resume_process"
     template_name = "admin/staff/control/resume.html"
     button = "Resume now"
@@ -267,7 +267,7 @@ class ResumePage(LatePreview):
 
     def about(self) -> dict[str, Any]:
         return {
-            "subject": f"{self.who(self.partner).capitalize()}: what would follow, and then go on.",
+            "subject": f"{_capital(self.who(self.partner))}: what would follow, and then go on.",
             "sentences": [
                 f"{_capital(halt.process)} {'of ' + halt.partner.name + ' ' if halt.partner else ''}are halted since"
                 f" {halt.since:%Y-%m-%d %H:%M} UTC by {halt.changed_by}: {halt.reason}"
