@@ -6,6 +6,7 @@ from decimal import Decimal
 from django.template import Library
 
 from billing import amounts
+from billing.periods import currency_digits
 
 register = Library()
 
@@ -59,6 +60,12 @@ def counted(number: int, most: int) -> str:
 def money(amount: Decimal, currency: str) -> str:
     """`1,234.50 GBP`."""
     return amounts.money(amount, currency)
+
+
+@register.filter
+def rounded(amount: Decimal, currency: str) -> str:
+    """The same in whole minor units, for sums that are looked at and not added up."""
+    return f"{amount:,.{currency_digits(currency)}f} {currency}"
 
 
 @register.filter

@@ -20,6 +20,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from billing import halting, since
 from billing.halting import Halted
 from billing.models import HaltCause, Partner, Process, ProcessSwitch
+from billing.models.ledger import CHARGE_KINDS
 from ivy import switches
 from ivy.staff.acts import lasting_act
 from ivy.staff.control.links import address
@@ -88,7 +89,10 @@ class HaltForm(ActForm):
         widget=UnfoldAdminSelectWidget,
     )
 
-    field_order = ("partner", "reason")
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["partner"].empty_means = "everyone"  # type: ignore[attr-defined]
+        self.fields["reason"].widget.attrs["autofocus"] = True  # whoever opens this page is in a hurry
 
 
 class ProcessPage(ActPage):
@@ -305,7 +309,10 @@ class ResumePage(LatePreview, ProcessPage):
             room_this_hour=max(0, load.mails_allowed - load.mails_this_hour),
             since=began,
             new_calls=since.calls_since(began),
-            movements=[(one.kind.replace("_", "-"), one.count, one.amount, one.currency) for one in movements],
+            movements=[
+                (one.kind.replace("_", "-"), one.count, one.amount, one.currency)
+                for one in sorted(movements, key=lambda one: one.kind in CHARGE_KINDS)
+            ],
             looked_at_all=is_all,
             others_halted=_stay_halted(all_halts, mine),
             bills=bool(set(switches.PROCESSES[self.name]) & set(halting.BILLING)),

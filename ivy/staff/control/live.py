@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from ivy.staff.control import room
-from ivy.staff.control.needs import LEVELS, needs
+from ivy.staff.control.needs import NEWS, needs
 from ivy.staff.pages import LivePart
 
 SECONDS = 5
@@ -49,7 +49,8 @@ class NowPart(LivePart):
         return {
             "now": seen,
             "needs": found,
-            "is_well": all(need.level == LEVELS[-1] for need, _ in found),
+            "is_well": all(need.level == NEWS for need, _ in found),
+            "worst": found[0][0].level if found else "",
             "most": room.MOST_COUNTED,
             "may_halt": user.has_perm("billing.halt_process"),
             "may_resume": user.has_perm("billing.resume_process"),

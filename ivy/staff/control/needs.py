@@ -1,6 +1,6 @@
 """What needs a person, in words, the worst first, each with the place where it is done."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -276,8 +276,3 @@ def _runbook(page: str) -> Way:
 
 def _count(waiting: Waiting) -> str:
     return f"more than {MOST_COUNTED:,}" if waiting.count > MOST_COUNTED else f"{waiting.count:,}"
-
-
-def only_of(found: Iterable[Need], level: str) -> list[Need]:
-    """Those of one level."""
-    return [need for need in found if need.level == level]

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.db.models import Q
+
 from billing import backlog, halting, quarantine, runs
 from billing.backlog import Glance
 from billing.checks import HALT_FORGOTTEN
-from billing.models import BillingRun, HaltCause, Process, ProcessSwitch
+from billing.models import BillingRun, HaltCause, Process, ProcessSwitch, RunState
 from billing.runs import HowFar
 from ivy import health, incidents, pulses
 from ivy.charged import Charged, charged_lately
@@ -151,15 +153,13 @@ def _switches(at: datetime) -> list[Switch]:
 
 def _last_runs() -> list[BillingRun]:
     """The last run that ended, and before it those of the last 500 that did anything: one is begun every minute."""
-    latest = BillingRun.objects.exclude(state="running").order_by("-started_at").values_list("pk", flat=True)
+    latest = BillingRun.objects.exclude(state=RunState.RUNNING).order_by("-started_at").values_list("pk", flat=True)
     found = BillingRun.objects.filter(pk__in=list(latest[:LOOKED_THROUGH])).select_related("partner")
     last = found.order_by("-started_at").first()
     if last is None:
         return []
-    busy = found.exclude(
-        pk=last.pk
-    ).exclude(
-        calls_billed=0, calls_free=0, calls_quarantined=0, item_charges=0, one_off_charges=0, errors=[],
-        state__in=["done", "halted"],
+    busy = found.exclude(pk=last.pk).exclude(
+        ~Q(state=RunState.FAILED), calls_billed=0, calls_free=0, calls_quarantined=0, item_charges=0,
+        one_off_charges=0, errors=[],
     )  # fmt: skip
     return [last, *busy.order_by("-started_at")[: LAST_RUNS - 1]]
