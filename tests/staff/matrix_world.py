@@ -9,6 +9,7 @@ from axes.models import AccessAttempt
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
+from billing.models import BillingRun
 from ivy.models import AuditEntry, CustomerNote, Incident, Probe
 from ivy.portal.models import PortalUser
 from notifications.models import BreakerLimits, NotificationLog
@@ -48,6 +49,11 @@ def build() -> None:
 
 
 ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "control_halt": lambda: {"args": ["calls"]},
+    "control_resume": lambda: {"args": ["calls"]},
+    "control_run": lambda: {"args": [BillingRun.objects.latest("pk").pk]},
+    "control_run_part": lambda: {"args": [BillingRun.objects.latest("pk").pk]},
+    "control_run_charges": lambda: {"args": [BillingRun.objects.latest("pk").pk]},
     "review_mail": lambda: {"args": [NotificationLog.objects.latest("pk").pk]},
     "changes_of": lambda: {"args": ["billing", "partner", "1"]},
     "invite_to_portal": lambda: {"args": ["matrix"]},
