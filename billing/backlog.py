@@ -1,7 +1,7 @@
 """What waits: calls without an outcome, items with something due, quarantine, customers to judge."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from django.db import connection
 from django.db.models import Count, Min
@@ -48,6 +48,44 @@ def backlog(*, at: datetime) -> Backlog:
             {"at": at, "batches": open_batches()},
         )
         return Backlog(*cursor.fetchone())
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The same without looking at a single call: items and customers are counted up to a bound, and one beyond it."""
+
+    pending_calls: int
+    oldest_batch_arrived_at: datetime | None
+    due_items: int
+    oldest_due_on: date | None
+    customers_to_judge: int
+
+
+def at_a_glance(*, at: datetime, counted_to: int) -> Glance:
+    """What is waiting at `at`, in milliseconds, however much it is."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT
+                (SELECT coalesce(sum(b.call_count - coalesce(
+                    (SELECT sum(p.outcome_count) FROM billing_batchprogress p WHERE p.batch_id = b.id), 0
+                 )), 0)::bigint
+                 FROM billing_arrivalbatch b WHERE b.closed_at IS NULL),
+                (SELECT min(arrived_at) FROM billing_arrivalbatch WHERE closed_at IS NULL),
+                due.items, due.oldest,
+                (SELECT count(*) FROM (SELECT FROM billing_customertojudge LIMIT %(most)s) counted)
+            FROM (
+                SELECT count(*) AS items, min(next_due_on) AS oldest FROM (
+                    SELECT i.next_due_on FROM billing_billingitem i JOIN billing_customer cu ON cu.id = i.customer_id
+                    WHERE i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE 'UTC')::date + 1
+                      AND i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date
+                    ORDER BY i.next_due_on LIMIT %(most)s
+                ) counted
+            ) due
+            """,
+            {"at": at, "most": counted_to + 1},
+        )
+        return Glance(*cursor.fetchone())
 
 
 def quarantine() -> dict[str, tuple[int, datetime]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connection
 
-from billing import halting, items, quiet_sources, runs
+from billing import halting, items, quarantine, quiet_sources, runs
 from billing.checking import Check
 from billing.models import (
     BillingChunk,
@@ -17,7 +17,6 @@ from billing.models import (
     HaltCause,
     Process,
     ProcessSwitch,
-    QuarantineReason,
     RunState,
     WorkerState,
 )
@@ -347,7 +346,7 @@ def _items_left(seen: _Seen) -> tuple[int, date | None]:
 
 def _quarantine(seen: _Seen) -> Check:
     """More calls than a person looks through, or some that nobody has looked at for days."""
-    waiting = _in_quarantine()
+    waiting = quarantine.waiting(counted_to=COUNTED)
     total = sum(calls for _, calls, _ in waiting)
     oldest = min((since for _, _, since in waiting), default=None)
     is_full = total > MANY_IN_QUARANTINE
@@ -365,28 +364,6 @@ def _quarantine(seen: _Seen) -> Check:
         " or dismiss_quarantine --reason ….",
         since=None if is_full else oldest + LONG_IN_QUARANTINE,
     )
-
-
-def _in_quarantine() -> list[tuple[str, int, datetime]]:
-    """Calls that wait, by reason: how many (counted so far only), and since when the oldest."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT r.reason, counted.calls, oldest.since
-            FROM unnest(%s::text[]) r (reason)
-            CROSS JOIN LATERAL (
-                SELECT since FROM billing_quarantinedcall
-                WHERE state = 'waiting' AND reason = r.reason ORDER BY since LIMIT 1
-            ) oldest
-            CROSS JOIN LATERAL (
-                SELECT count(*) AS calls FROM (
-                    SELECT FROM billing_quarantinedcall WHERE state = 'waiting' AND reason = r.reason LIMIT %s
-                ) counted_so_far
-            ) counted
-            """,
-            [QuarantineReason.values, COUNTED + 1],
-        )
-        return cursor.fetchall()
 
 
 # Halts and sources ---------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import F, Q
@@ -40,13 +41,17 @@ class ProcessHalted(Exception):
 
 @dataclass(frozen=True)
 class Halted:
-    """What `halt` or `resume` did to one process. `ended_backends`: chunks that hung and were ended."""
+    """What `halt` or `resume` did to one process. `ended_backends`: chunks that hung and were ended.
+
+    `quiet_at`: after a halt, when the last chunk had ended, by the database's clock.
+    """
 
     process: Process
     partner: str | None
     is_halted: bool
     changed: bool
     ended_backends: int = 0
+    quiet_at: datetime | None = None
 
 
 def active_halts(processes: tuple[Process, ...] = tuple(Process)) -> list[ProcessSwitch]:
@@ -114,8 +119,8 @@ def halt(
     Must not be called inside a transaction.
     """
     changed = _switch(process, True, reason=reason, by=by, partner=partner, cause=cause)
-    ended = _wait_for_chunks(LOCKS[process], partner.pk if partner else 0)
-    return Halted(process, partner.slug if partner else None, True, changed, ended)
+    ended, quiet_at = _wait_for_chunks(LOCKS[process], partner.pk if partner else 0)
+    return Halted(process, partner.slug if partner else None, True, changed, ended, quiet_at)
 
 
 def resume(
@@ -145,8 +150,11 @@ def _switch(
     return bool(changed)
 
 
-def _wait_for_chunks(lock: int, partner_id: int) -> int:
-    """Wait until nobody holds the shared lock; after PATIENCE_SECONDS end those who still do. How many were ended."""
+def _wait_for_chunks(lock: int, partner_id: int) -> tuple[int, datetime]:
+    """Wait until nobody holds the shared lock; after PATIENCE_SECONDS end those who still do.
+
+    How many were ended, and when nobody held it any more.
+    """
     ended = 0
     patience = PATIENCE_SECONDS
     deadline = time.monotonic() + 60
@@ -155,7 +163,9 @@ def _wait_for_chunks(lock: int, partner_id: int) -> int:
             with transaction.atomic(durable=True), connection.cursor() as cursor:
                 cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(patience * 1000)}ms"])
                 cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [lock, partner_id])
-            return ended
+                cursor.execute("SELECT statement_timestamp()")
+                (quiet_at,) = cursor.fetchone()
+            return ended, quiet_at
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", "") != "55P03" or time.monotonic() > deadline:
                 raise

@@ -6,6 +6,7 @@ are valid at the call's start.
 """
 
 from collections.abc import Collection
+from datetime import datetime
 
 from django.db import connection, transaction
 
@@ -47,6 +48,28 @@ def recall_mended(*, for_preview: bool = False) -> int:
             kinds = {row[0] for row in cursor.fetchall()}
         reasons = set().union(*(MENDS[kind] for kind in kinds))
         return _release(reasons, source=None) if reasons else 0
+
+
+def waiting(*, counted_to: int) -> list[tuple[str, int, datetime]]:
+    """Calls that wait, by reason: how many (counted so far, and one more: beyond), and since when the oldest."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT r.reason, counted.calls, oldest.since
+            FROM unnest(%s::text[]) r (reason)
+            CROSS JOIN LATERAL (
+                SELECT since FROM billing_quarantinedcall
+                WHERE state = 'waiting' AND reason = r.reason ORDER BY since LIMIT 1
+            ) oldest
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS calls FROM (
+                    SELECT FROM billing_quarantinedcall WHERE state = 'waiting' AND reason = r.reason LIMIT %s
+                ) counted_so_far
+            ) counted
+            """,
+            [QuarantineReason.values, counted_to + 1],
+        )
+        return cursor.fetchall()
 
 
 def release(*, source: Source | None = None, reasons: Collection[QuarantineReason] | None = None) -> int:

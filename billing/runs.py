@@ -192,6 +192,51 @@ def under_way() -> BillingRun | None:
     return BillingRun.objects.filter(state=RunState.RUNNING).first()
 
 
+@dataclass(frozen=True)
+class HowFar:
+    """How far a run has come, by its chunks; `records`: calls and items with an outcome so far.
+
+    `seconds`: since it was planned (or begun, until then).
+    """
+
+    chunks_done: int
+    chunks: int
+    records: int
+    seconds: float
+
+    @property
+    def percent(self) -> int:
+        return self.chunks_done * 100 // self.chunks if self.chunks else 0
+
+    @property
+    def records_a_second(self) -> float:
+        return self.records / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """As long as the chunks so far took; None before the first is done."""
+        return self.seconds / self.chunks_done * (self.chunks - self.chunks_done) if self.chunks_done else None
+
+
+def how_far(run: BillingRun) -> HowFar:
+    """How far a run has come, by the database's clock. Chunks that were left undone are none of its work any more."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(c.id) FILTER (WHERE c.state = 'done'), count(c.id) FILTER (WHERE c.state <> 'left'),
+                extract(epoch FROM coalesce(r.ended_at, statement_timestamp()) - coalesce(r.planned_at, r.started_at))
+            FROM billing_billingrun r LEFT JOIN billing_billingchunk c ON c.run_id = r.id
+            WHERE r.id = %s GROUP BY r.id
+            """,
+            [run.pk],
+        )
+        done, chunks, seconds = cursor.fetchone()
+    records = sum(
+        (run.calls_billed, run.calls_free, run.calls_quarantined, run.item_charges, run.one_off_charges)
+    )  # fmt: skip
+    return HowFar(done, chunks, records, float(seconds))
+
+
 def last_good() -> BillingRun | None:
     """The latest run that came to its end: done, in part, or halted all along; None before the first."""
     return BillingRun.objects.exclude(state__in=[RunState.RUNNING, RunState.FAILED]).order_by("-started_at").first()

@@ -8,7 +8,7 @@ from typing import Any
 import allauth.account.admin
 import allauth.mfa.admin
 import axes.admin
-import django_q.admin
+import django_q.admin  # noqa: F401 - registers what is replaced here
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
@@ -17,12 +17,12 @@ from django.db.models import F, Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.formats import localize
 from django.utils.html import format_html
-from django_q.models import Failure, OrmQ, Schedule, Success
+from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from billing.admin.base import MillionsAdmin
-from ivy import incident_admin
+from ivy import incident_admin, schedules
 from ivy.models import Alarm, AlarmMessage, AuditEntry, CacheFailure, CustomerNote, Probe, Pulse, Repair
 from ivy.staff.customers import admin as customer_admin
 
@@ -192,21 +192,86 @@ class AuthenticatorAdmin(DeletableAdmin, allauth.mfa.admin.AuthenticatorAdmin):
     fields = ("user", "type", "created_at", "last_used_at")
 
 
+SHORT = 120
+
+
+class QueueColumns:
+    """What the queue's pages tell: what was called, in words, and what came of it; arguments and pickles are left out.
+
+    Nothing is started from here, and no function can be named: django-q2's own actions and forms are not offered.
+    """
+
+    @admin.display(description="what it does")
+    def what(self, row: Schedule | Task | OrmQ) -> str:
+        func = row.func() if callable(row.func) else row.func
+        return schedules.in_words(str(func or "not readable"))
+
+    @admin.display(description="function")
+    def function(self, row: Schedule | Task | OrmQ) -> str:
+        func = row.func() if callable(row.func) else row.func
+        return str(func or "not readable")
+
+    @admin.display(description="took")
+    def took(self, task: Task) -> str:
+        return f"{(task.stopped - task.started).total_seconds():,.1f}\N{NO-BREAK SPACE}s"
+
+    @admin.display(description="what came of it")
+    def outcome(self, task: Task) -> str:
+        """One line: of an error the last, which says what was wrong."""
+        if not isinstance(task.result, str) or not task.result.strip():
+            return "done" if task.success else "failed, and said nothing"
+        lines = task.result.strip().splitlines()
+        words = lines[0] if task.success else lines[0].partition(" : Traceback")[0] or lines[-1]
+        return words if len(words) <= SHORT else f"{words[: SHORT - 1]}…"
+
+    @admin.display(description="all that it said")
+    def said(self, task: Task) -> str:
+        return task.result if isinstance(task.result, str) and task.result else "nothing"
+
+
 @admin.register(Schedule)
-class ScheduleAdmin(LookOnlyAdmin, django_q.admin.ScheduleAdmin):
+class ScheduleAdmin(QueueColumns, LookOnlyAdmin):
     """To be changed in `ivy.schedules` only: here, one slip in the arguments would stop every schedule."""
+
+    list_display = ("name", "what", "every", "next_run")
+    ordering = ("name",)
+    fields = ("name", "what", "function", "every", "next_run")
+
+    @admin.display(description="how often")
+    def every(self, schedule: Schedule) -> str:
+        if schedule.repeats == 0:
+            return "never: switched off"
+        if schedule.schedule_type == Schedule.MINUTES and schedule.minutes:
+            return "every minute" if schedule.minutes == 1 else f"every {schedule.minutes} minutes"
+        return str(schedule.get_schedule_type_display()).lower()
+
+
+class TaskAdmin(QueueColumns, LookOnlyAdmin):
+    """One call of a function by the queue, the last first."""
+
+    list_display = ("started", "what", "took", "outcome")
+    ordering = ("-started",)
+    fields = ("what", "function", ("started", "took"), "said", "name")
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        return super().get_queryset(request).filter(success=self.model is Success)
 
 
 @admin.register(Success)
-class SuccessAdmin(LookOnlyAdmin, django_q.admin.TaskAdmin):
+class SuccessAdmin(TaskAdmin):
     pass
 
 
 @admin.register(Failure)
-class FailureAdmin(DeletableAdmin, django_q.admin.FailAdmin):
+class FailureAdmin(DeletableAdmin, TaskAdmin):
     pass
 
 
 @admin.register(OrmQ)
-class OrmQAdmin(DeletableAdmin, django_q.admin.QueueAdmin):
-    pass
+class OrmQAdmin(QueueColumns, DeletableAdmin):
+    """Tasks that wait, or that a worker has just now: `locked until` is when another may take it."""
+
+    list_display = ("id", "what", "lock")
+    ordering = ("id",)
+    fields = ("what", "function", "lock")

@@ -44,12 +44,13 @@ CAUSES = {
 
 @dataclass(frozen=True)
 class Part:
-    """How a part is. `detail` is a sentence for people."""
+    """How a part is. `detail` is a sentence for people; `since` when it has been so, as far as is known."""
 
     part: str
     ok: bool
     detail: str
     last_good_at: datetime | None = None
+    since: datetime | None = None
 
 
 def parts() -> list[Part]:
@@ -60,7 +61,19 @@ def parts() -> list[Part]:
     """
     rows = list(Probe.objects.all())
     now = pulses.database_now()
-    told = [_database(now), _cache(rows, now), _queue(now), _billing(now)]
+    return _told(rows, now, _database(now), _cache(rows, now))
+
+
+def seen() -> list[Part]:
+    """How each part is, as processes found it last. Tries nothing: as quick with everything frozen as ever."""
+    rows = list(Probe.objects.all())
+    now = pulses.database_now()
+    since = max((row.since for row in _fresh(rows, now) if row.part == "database"), default=None)
+    return _told(rows, now, Part("database", True, "it answers", now, since), _cache_as_seen(rows, now))
+
+
+def _told(rows: list[Probe], now: datetime, *first: Part) -> list[Part]:
+    told = [*first, _queue(now), _billing(now)]
     for part in ("cache-server", "mail-server", "clock", "disk"):
         told += _from_rows(part, [row for row in rows if row.part == part], now)
     return told + _processes(rows, now)
@@ -109,12 +122,28 @@ def _cache(rows: Iterable[Probe], now: datetime) -> Part:
     return Part("cache", True, found.words, now)
 
 
+def _cache_as_seen(rows: Iterable[Probe], now: datetime) -> Part:
+    """What processes found last, this one's own failures of a moment ago included."""
+    theirs = [row for row in _fresh(rows, now) if row.part == "cache"]
+    last_good = max((row.last_good_at for row in theirs if row.last_good_at), default=None)
+    if bad := [row for row in theirs if not row.is_well]:
+        words = f"{_who(bad)} can't write ({bad[0].words}); billing goes on without it"
+        return Part("cache", False, words, last_good, min(row.since for row in bad))
+    if cache.is_skipped():
+        return Part("cache", False, "it failed a moment ago; billing goes on without it", last_good)
+    if not theirs:
+        return Part("cache", True, "nobody has looked lately; Ivy is right without it")
+    return Part("cache", True, f"{len(theirs)} processes can write", last_good, max(row.since for row in theirs))
+
+
 def _queue(now: datetime) -> Part:
     beat = pulses.last_beats(pulses.QUEUE_CANARY).get(pulses.QUEUE_CANARY)
     if beat is None:
         return Part("queue", False, "no task was ever completed")
     silent = now - beat
-    return Part("queue", silent < QUEUE_PATIENCE, f"a task was completed {silent.total_seconds():.0f} s ago", beat)
+    is_well = silent < QUEUE_PATIENCE
+    words = f"a task was completed {silent.total_seconds():.0f} s ago"
+    return Part("queue", is_well, words, beat, None if is_well else beat)
 
 
 def _billing(now: datetime) -> Part:
@@ -122,7 +151,9 @@ def _billing(now: datetime) -> Part:
     if last is None or last.ended_at is None:
         return Part("billing", False, "no run has been completed yet")
     age = now - last.ended_at
-    return Part("billing", age < CYCLE_PATIENCE, f"a run was completed {age.total_seconds():.0f} s ago", last.ended_at)
+    is_well = age < CYCLE_PATIENCE
+    words = f"a run was completed {age.total_seconds():.0f} s ago"
+    return Part("billing", is_well, words, last.ended_at, None if is_well else last.ended_at)
 
 
 def _from_rows(part: str, rows: list[Probe], now: datetime) -> list[Part]:
@@ -134,7 +165,7 @@ def _from_rows(part: str, rows: list[Probe], now: datetime) -> list[Part]:
     ago = (now - worst.probed_at).total_seconds()
     is_late = now - worst.probed_at > MACHINE_SILENT_AFTER
     words = f"{worst.words or 'as before'}{at}" + (f", but nobody has looked for {ago:.0f} s" if is_late else "")
-    return [Part(part, worst.is_well and not is_late, words, worst.last_good_at)]
+    return [Part(part, worst.is_well and not is_late, words, worst.last_good_at, worst.since)]
 
 
 def _processes(rows: Iterable[Probe], now: datetime) -> list[Part]:
@@ -146,7 +177,8 @@ def _processes(rows: Iterable[Probe], now: datetime) -> list[Part]:
     words = ", ".join(f"{count} × {role.label}" for role, count in counted)
     if silent:
         words += f"; silent: {_who(silent)}"
-    return [Part("processes", not silent, words, max(row.probed_at for row in mine))]
+    since = min((row.probed_at for row in silent), default=None)
+    return [Part("processes", not silent, words, max(row.probed_at for row in mine), since)]
 
 
 def _cannot_write(rows: Iterable[Probe], now: datetime) -> list[Check]:

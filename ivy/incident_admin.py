@@ -125,10 +125,12 @@ def _offers(request: HttpRequest) -> list[tuple[incidents.Offer, str]]:
     """What is offered to this person, each with the address of the filled-in form."""
     if not request.user.has_perm("ivy.add_incident"):
         return []
-    return [
-        (offer, f"{reverse('admin:ivy_incident_add')}?{urlencode(_filled_in(offer), doseq=True)}")
-        for offer in incidents.offers()
-    ]
+    return [(offer, address_of(offer)) for offer in incidents.offers()]
+
+
+def address_of(offer: incidents.Offer) -> str:
+    """Where an incident is opened, the form filled in with what is offered."""
+    return f"{reverse('admin:ivy_incident_add')}?{urlencode(_filled_in(offer), doseq=True)}"
 
 
 def _filled_in(offer: incidents.Offer) -> dict[str, Any]:

@@ -21,20 +21,37 @@ from ivy.models import Repair
 
 @dataclass(frozen=True)
 class Wanted:
-    """A function that is called, without arguments, every so many minutes. `pulse`: what it beats when called so."""
+    """A function that is called, without arguments, every so many minutes. `pulse`: what it beats when called so.
+
+    `words`: what it does, for people.
+    """
 
     name: str
     func: str
     minutes: int
     pulse: str
+    words: str
 
 
 SCHEDULES = [
-    Wanted("billing-cycle", "ivy.tasks.billing_cycle", 1, pulses.BILLING_CYCLE),
-    Wanted("notifications", "ivy.tasks.notifications_pass", 1, pulses.NOTIFICATIONS),
-    Wanted("queue-canary", "ivy.tasks.queue_canary", 1, pulses.QUEUE_CANARY),
-    Wanted("housekeeping", "ivy.tasks.sweep", 60, pulses.HOUSEKEEPING),
+    Wanted(
+        "billing-cycle", "ivy.tasks.billing_cycle", 1, pulses.BILLING_CYCLE, "charges what is due, then tells customers"
+    ),
+    Wanted(
+        "notifications",
+        "ivy.tasks.notifications_pass",
+        1,
+        pulses.NOTIFICATIONS,
+        "tells customers what they are owed to hear",
+    ),
+    Wanted("queue-canary", "ivy.tasks.queue_canary", 1, pulses.QUEUE_CANARY, "proves that the queue works"),
+    Wanted("housekeeping", "ivy.tasks.sweep", 60, pulses.HOUSEKEEPING, "deletes what is only of use for some time"),
 ]
+
+
+def in_words(func: str) -> str:
+    """What a function does that the queue calls; its name where it is none of ours."""
+    return next((wanted.words for wanted in SCHEDULES if wanted.func == func), func)
 
 
 @dataclass(frozen=True)

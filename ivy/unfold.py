@@ -30,6 +30,11 @@ def _list_of(title: str, model: str, icon: str) -> dict[str, Any]:
 
 MENU: list[dict[str, Any]] = [
     {
+        "items": [
+            {"title": "Control room", "icon": "monitor_heart", "link": reverse_lazy("admin:index")},
+        ],
+    },
+    {
         "title": "Customers",
         "items": [
             _list_of("Partners", "billing.partner", "handshake"),
@@ -165,7 +170,8 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_ICON": _static("ivy/ivy.svg"),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("ivy/ivy.svg")}],
-    "STYLES": [_static(f"ivy/{sheet}.css") for sheet in ("admin", "control", "customers", "review")],
+    "STYLES": [_static(f"ivy/{sheet}.css") for sheet in ("admin", "control", "room", "customers", "review")],
+    "SCRIPTS": [_static("ivy/control.js")],
     "ACCOUNT": {
         "navigation": [
             {"title": "Change password", "link": reverse_lazy("account_change_password")},

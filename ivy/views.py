@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from ivy import runbook as book
-from ivy.charged import charged_lately
+from ivy.staff.control.live import first_page
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -14,10 +14,8 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def sum_up(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What the first page of the admin says above its list, to those who may see billing runs; Unfold calls it."""
-    if request.user.has_perm("billing.view_billingrun"):
-        context["charged"] = charged_lately()
-    return context
+    """What the first page of the admin says above its list; Unfold calls it."""
+    return {**context, **first_page(request)}
 
 
 def runbook(request: HttpRequest) -> HttpResponse:

@@ -1,10 +1,14 @@
 """What waits on the notification side: mails by state, since when the oldest is owed, what staff must look at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from statistics import median
 
+from django.db import connection
 from django.db.models import Count, Min
 
+from billing.since import first_ids
 from notifications import breaker
 from notifications.models import NotificationLog, State
 
@@ -29,3 +33,103 @@ def backlog() -> Backlog:
     return Backlog(
         {state.value: counts.get(state.value, 0) for state in OPEN_STATES}, oldest, trip.reason if trip else ""
     )
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Mails in one unsettled state: how many (counted so far, and one more: beyond), since when the oldest is owed."""
+
+    state: str
+    count: int
+    oldest_at: datetime | None
+
+
+def at_a_glance(*, counted_to: int) -> dict[str, Waiting]:
+    """What is unsettled now, by state; by the indexes of those states, in milliseconds, however much it is."""
+    with connection.cursor() as cursor:
+        cursor.execute(_GLANCE, {"most": counted_to + 1})
+        return {row[0]: Waiting(*row) for row in cursor.fetchall()}
+
+
+# Each in its own words, so that each goes by the index that is made for it.
+_GLANCE = " UNION ALL ".join(
+    f"SELECT '{state}', count(*), min(created_at) FROM (SELECT created_at FROM notifications_notificationlog"  # noqa: S608
+    f" WHERE state = '{state}' ORDER BY {order} LIMIT %(most)s) {state}"
+    for state, order in [
+        ("pending", "next_try_at, id"),
+        ("claimed", "lease_until"),
+        ("sending", "lease_until"),
+        ("uncertain", "id"),
+        ("held", "id"),
+        ("failed", "id"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class DayOfMails:
+    """Mails that came to be owed within the last 24 hours, by the state in which they are now.
+
+    `ordinary`: the medians of as many hours on other days; `compared_with` says which. Without any it is empty.
+    """
+
+    counts: dict[str, int]
+    ordinary: dict[str, float]
+    compared_with: str
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+DAY = timedelta(days=1)
+WEEKS_COMPARED = 4
+DAYS_COMPARED = 6
+
+
+def last_day(*, at: datetime) -> DayOfMails:
+    """The mails of the 24 hours before `at` (by the database's clock), and those of an ordinary day.
+
+    Ordinary: the same hours one to four weeks ago, as far as Ivy was there, if it was for two weeks; else of the days
+    before. Ids tell days apart, since mails get them in the order in which they come to be owed.
+    """
+    weeks = [timedelta(weeks=number) for number in range(1, WEEKS_COMPARED + 1)]
+    days = [timedelta(days=number) for number in range(1, DAYS_COMPARED + 1)]
+    ago = [timedelta(0), *weeks, *days]
+    edges = first_ids(
+        "notifications_notificationlog",
+        "created_at",
+        [moment for back in ago for moment in (at - back - DAY, at - back)],
+    )
+    first = NotificationLog.objects.order_by("pk").values_list("created_at", flat=True).first()
+    was_there = [back for back in ago[1:] if first is not None and first <= at - back - DAY]
+    same_weekdays = [back for back in weeks if back in was_there]
+    compared = same_weekdays if len(same_weekdays) >= 2 else [back for back in days if back in was_there]
+    windows = {back: (edges[2 * place], edges[2 * place + 1]) for place, back in enumerate(ago)}
+    today, *others = _count_by_state([windows[back] for back in [timedelta(0), *compared]])
+    states = {state for counts in (today, *others) for state in counts}
+    ordinary = {state: float(median(counts.get(state, 0) for counts in others)) for state in states if others}
+    return DayOfMails(today, ordinary, _in_words(compared, at) if compared else "")
+
+
+def _in_words(compared: Sequence[timedelta], at: datetime) -> str:
+    if len(compared) >= 2 and compared[0] == timedelta(weeks=1):
+        return f"median of the same hours on the last {len(compared)} {at:%A}s"
+    return f"median of the last {len(compared)} days" if len(compared) > 1 else "the day before"
+
+
+def _count_by_state(windows: Sequence[tuple[int, int]]) -> list[dict[str, int]]:
+    found: list[dict[str, int]] = [{} for _ in windows]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT place, n.state, count(*)
+            FROM unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS day (low, high, place)
+            JOIN notifications_notificationlog n ON n.id >= day.low AND n.id < day.high
+            GROUP BY place, n.state
+            """,
+            [[low for low, _ in windows], [high for _, high in windows]],
+        )
+        for place, state, count in cursor.fetchall():
+            found[place - 1][state] = count
+    return found

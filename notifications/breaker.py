@@ -83,6 +83,36 @@ FROM notifications_breakerlimits b WHERE b.id = 1
 """
 
 
+@dataclass(frozen=True)
+class Load:
+    """How near the breaker is to its limits: what is counted of this hour, and how much is allowed."""
+
+    mails_this_hour: int
+    mails_allowed: int
+    customers_held_this_hour: int
+    customers_held_allowed: int
+    limits: BreakerLimits
+
+    @property
+    def percent(self) -> int:
+        return min(100, self.mails_this_hour * 100 // max(1, self.mails_allowed))
+
+
+def load() -> Load:
+    """How near the breaker is to its limits now. Writes nothing."""
+    bounds = limits_for_preview()
+    held = NotificationLog.objects.filter(
+        because=Because.TOO_MANY, state=State.HELD, created_at__gt=Now() - timedelta(hours=1)
+    )
+    return Load(
+        mails_this_hour=_sent_this_hour() + _in_hand(),
+        mails_allowed=_mails_an_hour(bounds),
+        customers_held_this_hour=held.aggregate(count=Count("customer", distinct=True))["count"],
+        customers_held_allowed=bounds.held_customers_an_hour,
+        limits=bounds,
+    )
+
+
 def hour_is_full() -> Reached:
     """What to trip with when no mail may be claimed any more although some wait."""
     mails = _sent_this_hour() + _in_hand()

@@ -29,19 +29,14 @@ from unfold.widgets import (
 )
 
 from billing.admin.refusals import Refusal, refusal_of
+from billing.amounts import money
 from billing.models import Customer
 from billing.models.fields import KeyField, MoneyField
-from billing.periods import currency_digits
+
+__all__ = ["money"]  # and all that is defined here
 
 PAGES_BACK = 1_000
 MONTHS_BACK = 24
-
-
-def money(amount: Decimal, currency: str) -> str:
-    """An amount as staff read it: all its decimals, at least those of the currency. `1,234.50 GBP`, `-0.0345 GBP`."""
-    exponent = amount.normalize().as_tuple().exponent
-    decimals = max(currency_digits(currency), -exponent if isinstance(exponent, int) else 0)
-    return f"{amount:,.{decimals}f} {currency}"
 
 
 def changelist_link(text: str, noun: str, **lookups: int) -> SafeString:

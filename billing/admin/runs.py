@@ -2,11 +2,12 @@ from decimal import Decimal
 from typing import ClassVar
 
 from django.contrib import admin
-from django.utils.html import format_html_join
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 
-from billing.admin.base import ReadOnlyAdmin, ReadOnlyInline, changelist_link, count, label, money
+from billing.admin.base import ReadOnlyAdmin, ReadOnlyInline, changelist_link, count, label, money, side_by_side
 from billing.models import BillingChunk, BillingRun, BillingWorker, ChunkState, RunState, WorkerState
 
 ERRORS_SHOWN = 50
@@ -32,6 +33,7 @@ class BillingRunAdmin(ReadOnlyAdmin):
         "one_offs",
         "charged",
         "error_count",
+        "page",
     )
     list_filter = (("state", ChoicesDropdownFilter), ("partner", RelatedDropdownFilter))
     date_hierarchy = "started_at"
@@ -101,7 +103,13 @@ class BillingRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="look at")
     def look_at(self, run: BillingRun) -> SafeString:
-        return changelist_link("chunks", "billingchunk", run__id__exact=run.pk)
+        return side_by_side([self.page(run), changelist_link("chunks", "billingchunk", run__id__exact=run.pk)])
+
+    @admin.display(description="in full")
+    def page(self, run: BillingRun) -> SafeString:
+        """The run's page in the control room: stages, workers, errors with links, charges by kind."""
+        url = reverse("admin:control_run", args=[run.pk])
+        return format_html('<a class="text-link" href="{}">run {}</a>', url, run.pk)
 
 
 @admin.register(BillingWorker)

@@ -5,13 +5,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from billing import halting
 from billing.halting import Halted
 from billing.management.base import IvyCommand
-from billing.models import Process
+from ivy import switches
 from ivy.incidents import Offer, offers
-
-PROCESSES = {"billing": halting.BILLING, **{str(process.value): (process,) for process in Process}}
 
 
 class SwitchCommand(IvyCommand):
@@ -25,11 +22,12 @@ class SwitchCommand(IvyCommand):
         parser.add_argument("--reason", default="", help="Why; kept in the history.")
         parser.add_argument("--partner", help="Only for the customers of this partner (its slug).")
 
-    def processes(self, options: Mapping[str, Any]) -> Sequence[Process]:
-        """The processes meant; an unknown name is refused."""
-        if options["process"] not in PROCESSES:
-            self.refuse(f"There is no process “{options['process']}”: calls, items, billing or notifications.")
-        return PROCESSES[options["process"]]
+    def process(self, options: Mapping[str, Any]) -> str:
+        """The process meant, or billing, which is two; an unknown name is refused."""
+        name = str(options["process"])
+        if name not in switches.PROCESSES:
+            self.refuse(f"There is no process “{name}”: calls, items, billing or notifications.")
+        return name
 
     def tell(self, options: Mapping[str, Any], changes: Sequence[Halted]) -> None:
         """Print what was switched."""
@@ -44,7 +42,7 @@ class SwitchCommand(IvyCommand):
                 for change in changes
             ]
         }
-        sentences = [_in_words(self.verb, change) for change in changes]
+        sentences = switches.in_words(self.verb, changes)
         if self.verb == "halt" and (offered := offers()):
             sentences.append("To tell of it:")
             sentences += [f"  {_as_command(offer)}" for offer in offered]
@@ -56,16 +54,3 @@ def _as_command(offer: Offer) -> str:
         f'manage.py incident open "{offer.title}" --affects {" ".join(offer.affects)}'
         f' --shown-to partners --since {offer.began_at:%Y-%m-%dT%H:%M:%SZ} --text "…"'
     )
-
-
-def _in_words(verb: str, change: Halted) -> str:
-    who = f"{change.process.value} of partner {change.partner}" if change.partner else change.process.value
-    if verb == "halt":
-        told = f"{who}: halted; nothing is in flight" if change.changed else f"{who}: halted already"
-    elif change.is_halted:
-        told = f"{who}: still halted, by the breaker or for everyone" + ("; staff's halt is ended" * change.changed)
-    else:
-        told = f"{who}: working again" if change.changed else f"{who}: was not halted"
-    if change.ended_backends:
-        told += f"; {change.ended_backends} hung and had to be ended"
-    return told + "."

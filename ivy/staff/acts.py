@@ -47,6 +47,25 @@ def act(*, by: str, verb: str, noun: str, name: str, reason: str = "", once: UUI
         note(doing, by=by, verb=verb, noun=noun, name=name, reason=reason, once=once)
 
 
+@contextmanager
+def lasting_act(*, by: str, verb: str, noun: str, name: str, once: UUID, reason: str = "") -> Iterator[Act]:
+    """The same for verbs that must not run inside a transaction, since they wait for others: halt, resume, reset.
+
+    They may be repeated without harm. A second request with the same `once` waits for the first and raises DoneAlready.
+    What they did stands, also when noting it fails: their own histories tell of it, too.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [str(once)])
+    try:
+        refuse_twice(once)
+        doing = Act()
+        yield doing
+        note(doing, by=by, verb=verb, noun=noun, name=name, reason=reason, once=once)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [str(once)])
+
+
 def note(
     doing: Act, *, by: str, verb: str, noun: str, name: str, reason: str = "", once: UUID | None = None
 ) -> AuditEntry:

@@ -12,11 +12,15 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.http import urlencode
 from django.views import View
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -50,6 +54,30 @@ class StaffPage(View):
     def by(self) -> str:
         """Who is at it, as histories name people."""
         return self.request.user.get_username()
+
+
+class LivePart(StaffPage):
+    """A part of a page that is asked for again and again. It carries when it was read; unchanged, it is not sent again.
+
+    `static/ivy/control.js` sends back the version that the page shows, asks nothing while nobody looks, and says so
+    when an answer fails to come.
+    """
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        text = self.text()
+        version = hashlib.sha256(text.encode()).hexdigest()[:16]
+        answer = HttpResponse(status=204) if request.GET.get("shown") == version else HttpResponse(text)
+        answer["X-Version"] = version
+        answer["X-As-Of"] = f"{timezone.now():%H:%M:%S} UTC"
+        return answer
+
+    def text(self) -> str:
+        """The part, as HTML."""
+        return render_to_string(self.template_name, self.context(), self.request)
+
+    def context(self) -> dict[str, Any]:
+        """What the template tells."""
+        raise NotImplementedError
 
 
 class ActForm(forms.Form):
@@ -89,6 +117,10 @@ class Preview:
     @property
     def fingerprint(self) -> str:
         return hashlib.sha256(json.dumps(self.world, default=str, sort_keys=True).encode()).hexdigest()[:32]
+
+    def is_as_seen(self, seen: str) -> bool:
+        """Whether the world is as it was in a preview with that fingerprint."""
+        return seen == self.fingerprint
 
 
 @dataclass(frozen=True)
@@ -143,7 +175,7 @@ class ActPage(StaffPage):
             refuse_twice(form.cleaned_data["once"])  # else what this very form has done would look like a moved world
             if self.has_preview or self.previews_at_once:
                 shown = self.preview(form)
-                if shown.refusal or form.cleaned_data["seen"] != shown.fingerprint:
+                if shown.refusal or not shown.is_as_seen(form.cleaned_data["seen"]):
                     refuse_twice(form.cleaned_data["once"])  # it may have been done while the preview was made
                     moved = bool(form.cleaned_data["seen"])
                     return self._ask(form, shown, moved=moved)
@@ -175,9 +207,28 @@ class ActPage(StaffPage):
             has_moved=moved,
             button="Show what would follow" if needs_preview else self.button,
             is_dangerous=self.is_dangerous and not needs_preview,
+            was_lost=LOST in self.request.GET and not form.is_bound,
         )
 
 
+LOST = "session-ended"
+"""In the address to which somebody comes back whose session had ended when they sent a form."""
+
+
 def staff_path(route: str, page: type[StaffPage], name: str) -> URLPattern:
-    """The address of a page of the control room, below /admin/, for members of staff alone."""
-    return path(route, admin.site.admin_view(page.as_view()), name=name)
+    """The address of a page of the control room, below /admin/, for members of staff alone.
+
+    Others are asked to log in, and come back. Whoever had sent something then is told that it was not done.
+    """
+    view = admin.site.admin_view(page.as_view())
+
+    def for_staff(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not admin.site.has_permission(request):
+            if request.headers.get("HX-Request"):
+                return HttpResponse("You are logged out.", status=401, content_type="text/plain")
+            if request.method == "POST":
+                query = {**request.GET.dict(), LOST: "1"}
+                return redirect_to_login(f"{request.path}?{urlencode(query)}", reverse("admin:login"))
+        return view(request, *args, **kwargs)
+
+    return path(route, for_staff, name=name)

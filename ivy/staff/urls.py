@@ -4,11 +4,13 @@ from django.urls import URLPattern
 
 from ivy.staff import portal_pages
 from ivy.staff.change_pages import PersonChanges, ThingChanges
+from ivy.staff.control import urls as control
 from ivy.staff.customers import urls as customers
 from ivy.staff.pages import staff_path
 from ivy.staff.review import urls as review
 
 urlpatterns: list[URLPattern] = [
+    *control.urlpatterns,
     *customers.urlpatterns,
     *review.urlpatterns,
     staff_path("changes/", PersonChanges, "changes"),

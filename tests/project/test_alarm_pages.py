@@ -35,9 +35,17 @@ def staff(client: Client, settings: Any) -> Client:
 class TestTheBanner:
     def test_is_not_there_while_all_is_well(self, staff: Client) -> None:
         make_alarm("cache", cleared_at=Now())
-        assert "alarm-banner" not in staff.get("/admin/").text
+        assert "alarm-banner" not in staff.get("/admin/runbook/").text
 
-    @pytest.mark.parametrize("page", ["/admin/", "/admin/billing/customer/", "/admin/ivy/pulse/"])
+    def test_is_not_on_the_first_page_which_tells_of_each(self, staff: Client) -> None:
+        make_alarm("queue")
+        make_alarm("disk")
+        text = staff.get("/admin/").text
+        assert "alarm-banner" not in text
+        for words in ("Alarm queue", "The disk is &lt;broken&gt;.", 'href="/admin/runbook/#disk"'):
+            assert words in text
+
+    @pytest.mark.parametrize("page", ["/admin/runbook/", "/admin/billing/customer/", "/admin/ivy/pulse/"])
     def test_names_what_has_been_wrong_longest_and_how_many_more(self, staff: Client, page: str) -> None:
         make_alarm("queue")
         make_alarm("cache", since=Now() - 3 * HOUR, well_since=Now())
@@ -51,21 +59,21 @@ class TestTheBanner:
 
     def test_is_amber_once_all_is_well_again(self, staff: Client) -> None:
         make_alarm("disk", well_since=Now())
-        assert "alarm-banner is-well" in staff.get("/admin/").text
+        assert "alarm-banner is-well" in staff.get("/admin/runbook/").text
 
     def test_is_shown_to_staff_who_may_see_nothing_else(self, client: Client, settings: Any) -> None:
         settings.AXES_ENABLED = False
         client.force_login(make_user(is_staff=True))
         make_alarm("disk")
         make_alarm("queue")
-        text = client.get("/admin/").text
+        text = client.get("/admin/runbook/").text
         assert "1 more alarm" in text
         assert "/admin/ivy/alarm/" not in text
 
     def test_costs_one_query_and_strangers_none(self, staff: Client, django_assert_max_num_queries: Any) -> None:
         make_alarm("disk")
         with django_assert_max_num_queries(50) as captured:
-            staff.get("/admin/")
+            staff.get("/admin/runbook/")
             assert sum("ivy_alarm" in query["sql"] for query in captured.captured_queries) == 1
             Client().get("/admin/login/", follow=True)
             assert sum("ivy_alarm" in query["sql"] for query in captured.captured_queries) == 1

@@ -64,6 +64,9 @@ MAY: dict[str, frozenset[str]] = {
     "ivy_probe_delete": OPERATOR,
     "django_q_failure_delete": OPERATOR,
     "django_q_ormq_delete": OPERATOR,
+    "control_halt": OPERATOR,
+    "control_resume": OPERATOR,
+    "control_reset_breaker": OPERATOR,
     "review_approve": OPERATOR,
     "review_delivered": OPERATOR,
     "review_resend": OPERATOR,
@@ -84,6 +87,7 @@ OPEN_TO_ALL_STAFF = frozenset({"index", "app_list", "jsi18n", "search", "autocom
 LOOKED_AT = frozenset({
     "changes", "changes_of", "review", "review_mail", "review_twice",
     "customer", "explain", "money_credits",
+    "control_now", "control_lately", "control_run", "control_run_part", "control_run_charges",
 })  # fmt: skip
 """Pages of the control room that are only looked at: they take no POST from anybody."""
 

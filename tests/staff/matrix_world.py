@@ -9,7 +9,7 @@ from axes.models import AccessAttempt
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
-from billing.models import BalanceAlert
+from billing.models import BalanceAlert, BillingRun
 from ivy.models import AuditEntry, CreditLimit, CreditRequest, CustomerNote, Incident, Probe
 from ivy.portal.models import PortalUser
 from notifications.models import BreakerLimits, NotificationLog
@@ -70,6 +70,11 @@ def _of_entry() -> dict[str, Any]:
 
 
 ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "control_halt": lambda: {"args": ["calls"]},
+    "control_resume": lambda: {"args": ["calls"]},
+    "control_run": lambda: {"args": [BillingRun.objects.latest("pk").pk]},
+    "control_run_part": lambda: {"args": [BillingRun.objects.latest("pk").pk]},
+    "control_run_charges": lambda: {"args": [BillingRun.objects.latest("pk").pk]},
     "review_mail": lambda: {"args": [NotificationLog.objects.latest("pk").pk]},
     **dict.fromkeys(
         ("customer", "customer_note", "customer_status", "customer_credit_limit", "customer_alert_add"), _of_customer

@@ -1,6 +1,6 @@
 from typing import Any
 
-from billing import halting
+from ivy import switches
 from ivy.management.switching import SwitchCommand
 
 
@@ -10,8 +10,5 @@ class Command(SwitchCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         partner = self.partner(options["partner"])
-        changes = [
-            halting.halt(process, reason=self.reason(options), by=self.person(), partner=partner)
-            for process in self.processes(options)
-        ]
+        changes = switches.halt(self.process(options), reason=self.reason(options), by=self.person(), partner=partner)
         self.tell(options, changes)

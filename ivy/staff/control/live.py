@@ -1,0 +1,86 @@
+"""The first page: what is told at its opening, and the parts of it that are told anew while somebody looks."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from ivy.staff.control import room
+from ivy.staff.control.needs import NEWS, needs
+from ivy.staff.pages import LivePart
+
+SECONDS = 5
+LATELY_SECONDS = 60
+
+
+def first_page(request: HttpRequest) -> dict[str, Any]:
+    """What the first page needs besides the admin's own; each part as it is at this moment."""
+    return {
+        "live_parts": [
+            _part("now", reverse("admin:control_now"), SECONDS, NowPart, request),
+            _part("lately", reverse("admin:control_lately"), LATELY_SECONDS, LatelyPart, request),
+        ]
+    }
+
+
+def _part(name: str, url: str, seconds: int, part: type[LivePart], request: HttpRequest) -> dict[str, Any]:
+    view = part()
+    view.setup(request)
+    answer = view.get(request)
+    return {
+        "name": name,
+        "url": url,
+        "seconds": seconds,
+        "text": answer.content.decode(),
+        "version": answer["X-Version"],
+        "as_of": answer["X-As-Of"],
+    }
+
+
+class NowPart(LivePart):
+    """What needs a person, the switches, runs, what waits, and how the parts are."""
+
+    title = "Control room"
+    template_name = "admin/staff/control/now.html"
+
+    def context(self) -> dict[str, Any]:
+        seen, user = room.now(), self.request.user
+        found = [(need, need.links(user)) for need in needs(seen)]
+        return {
+            "now": seen,
+            "needs": found,
+            "is_well": all(need.level == NEWS for need, _ in found),
+            "worst": found[0][0].level if found else "",
+            "most": room.MOST_COUNTED,
+            "may_halt": user.has_perm("billing.halt_process"),
+            "may_resume": user.has_perm("billing.resume_process"),
+            "may_reset": user.has_perm("notifications.reset_breaker"),
+        }
+
+
+class LatelyPart(LivePart):
+    """Mails of the last day, the breaker's limits, money of the last month."""
+
+    title = "Control room"
+    template_name = "admin/staff/control/lately.html"
+
+    def context(self) -> dict[str, Any]:
+        with_money = self.request.user.has_perm("billing.view_billingrun")
+        found = room.lately(with_money=with_money)
+        mails = [
+            (state, words, found.mails.counts.get(state, 0), found.mails.ordinary.get(state, 0.0))
+            for state, words in STATES.items()
+        ]
+        return {"lately": found, "mails": mails, "shows_money": with_money}
+
+
+STATES = {
+    "sent": "sent",
+    "pending": "waiting",
+    "claimed": "in a worker's hands",
+    "sending": "being handed over",
+    "uncertain": "perhaps delivered",
+    "held": "held back",
+    "failed": "failed for good",
+    "suppressed": "not needed any more",
+}

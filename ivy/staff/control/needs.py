@@ -1,0 +1,278 @@
+"""What needs a person, in words, the worst first, each with the place where it is done."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.urls import reverse
+
+from billing.models import Process
+from ivy import incident_admin
+from ivy.accounts.models import User
+from ivy.models import Alarm
+from ivy.staff.control.links import Link, address, list_of
+from ivy.staff.control.room import MOST_COUNTED, Now, Switch
+from notifications.backlog import Waiting
+
+BAD, WARNING, NEWS = "bad", "warning", "news"
+LEVELS = (BAD, WARNING, NEWS)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A link for those with the permission; empty: for all of staff."""
+
+    text: str
+    url: str
+    permission: str = ""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that waits for a person. `covers`: the alarm that would tell the same."""
+
+    key: str
+    level: str
+    title: str
+    words: str
+    since: datetime | None
+    ways: tuple[Way, ...]
+    covers: tuple[str, ...] = ()
+
+    def links(self, user: "User | AbstractBaseUser | AnonymousUser") -> list[Link]:
+        """Where this person may do something about it."""
+        return [
+            Link(way.text, way.url, f"need-{self.key}-{number}".replace(":", "-"))
+            for number, way in enumerate(self.ways)
+            if not way.permission or user.has_perm(way.permission)  # type: ignore[union-attr]
+        ]
+
+
+def needs(seen: Now) -> list[Need]:
+    """Everything that needs a person. Nothing: all is well."""
+    found = [*_breaker(seen), *_halts(seen), *_copied(seen), *_queue(seen), *_reviews(seen), *_quarantine(seen)]
+    covered = {key for need in found for key in need.covers}
+    found += [_alarm(alarm) for alarm in seen.alarms if alarm.key not in covered]
+    found += [*_incidents(seen), *_offers(seen)]
+    return sorted(found, key=lambda need: LEVELS.index(need.level))
+
+
+def _breaker(seen: Now) -> Iterator[Need]:
+    if seen.trip is None:
+        return
+    yield Need(
+        "breaker",
+        BAD,
+        "The breaker has tripped: no customer is mailed",
+        f"{seen.trip.reason}. {_count(seen.mails['held'])} mails are held. Billing goes on.",
+        seen.trip.at,
+        (
+            Way("See what would go out, and reset it", _reset(), "notifications.reset_breaker"),
+            Way("Look at the held mails", _review("held"), "notifications.view_notificationlog"),
+            _runbook("breaker"),
+        ),
+        covers=("breaker",),
+    )
+
+
+def _halts(seen: Now) -> Iterator[Need]:
+    for switch in seen.halts:
+        if not (switch.is_by_breaker and seen.trip is not None):
+            yield _halt(switch)
+
+
+def _halt(switch: Switch) -> Need:
+    halt = switch.halt
+    assert halt is not None
+    whom = f" of {halt.partner.name}" if halt.partner else ""
+    slug = f":{halt.partner.slug}" if halt.partner else ""
+    query = {"partner": halt.partner.slug} if halt.partner else {}
+    way = (
+        Way("See what would go out, and reset it", _reset(), "notifications.reset_breaker")
+        if switch.is_by_breaker
+        else Way(
+            "See what would follow, and resume",
+            address("control_resume", switch.process.value, **query),
+            "billing.resume_process",
+        )
+    )
+    return Need(
+        f"halt:{switch.process.value}{slug}:{halt.cause}",
+        BAD if switch.is_forgotten else WARNING,
+        f"{switch.process.value.capitalize()}{whom} are halted"
+        + (" and perhaps forgotten" if switch.is_forgotten else ""),
+        f"By {halt.changed_by}: {halt.reason}. {WHAT_WAITS[switch.process]}",
+        halt.since,
+        (way,),
+        covers=(f"halt-forgotten:{switch.process.value}{slug}",),
+    )
+
+
+WHAT_WAITS = {
+    Process.CALLS: "Calls are taken in and not charged.",
+    Process.ITEMS: "Items are not charged; every missed period will be, once.",
+    Process.NOTIFICATIONS: "These customers get no mail; what is owed waits.",
+}
+
+
+def _copied(seen: Now) -> Iterator[Need]:
+    if not seen.doubt:
+        return
+    yield Need(
+        "copied-database",
+        BAD,
+        "No customer is mailed from this database before somebody confirms it",
+        f"{seen.doubt[0].upper()}{seen.doubt[1:]}. Billing goes on.",
+        None,
+        (Way("See what a confirmation would do", _reset(), "notifications.reset_breaker"), _runbook("copied-database")),
+        covers=("copied-database",),
+    )
+
+
+def _queue(seen: Now) -> Iterator[Need]:
+    """The queue's own silence, before its alarm has come: what it pokes is then left to tick."""
+    queue = next(part for part in seen.parts if part.part == "queue")
+    if queue.ok or queue.last_good_at is None or any(alarm.key == "queue" for alarm in seen.alarms):
+        return
+    yield Need(
+        "queue-silent",
+        WARNING,
+        "The queue does nothing",
+        "Billing and mails are left to tick, which looks every minute. Halting and resuming work all the same.",
+        queue.last_good_at,
+        (Way("Look at the signs of life", list_of("ivy.pulse"), "ivy.view_pulse"), _runbook("queue")),
+    )
+
+
+REVIEWED = {
+    "uncertain": ("perhaps delivered", "The connection broke after the mail was handed over: Ivy does not send twice."),
+    "held": ("held back", "They wait for somebody to approve them or to say no."),
+    "failed": ("failed for good", "These customers were not told."),
+}
+
+
+def _reviews(seen: Now) -> Iterator[Need]:
+    for state, (are, why) in REVIEWED.items():
+        waiting = seen.mails[state]
+        if not waiting.count or (state == "held" and seen.trip is not None):
+            continue
+        yield Need(
+            f"mails-{state}",
+            WARNING,
+            f"{_count(waiting)} {'mail is' if waiting.count == 1 else 'mails are'} {are}",
+            why,
+            waiting.oldest_at,
+            (Way("Review them", _review(state), "notifications.view_notificationlog"), _runbook(f"{state}-mails")),
+            covers=(f"{state}-mails",),
+        )
+
+
+def _quarantine(seen: Now) -> Iterator[Need]:
+    if not seen.quarantine:
+        return
+    more = "more than " if seen.has_quarantine_beyond else ""
+    reasons = ", ".join(
+        f"{f'more than {MOST_COUNTED:,}' if calls > MOST_COUNTED else f'{calls:,}'} {reason.replace('_', ' ')}"
+        for reason, calls, _ in sorted(seen.quarantine, key=lambda row: -row[1])
+    )
+    yield Need(
+        "quarantine",
+        WARNING,
+        f"{more.capitalize()}{seen.in_quarantine:,} {'call waits' if seen.in_quarantine == 1 else 'calls wait'}"
+        " in quarantine",
+        f"They are on no bill until their cause is mended: {reasons}.",
+        min(since for _, _, since in seen.quarantine),
+        (
+            Way(
+                "Work on them",
+                address("work_quarantine", instead=list_of("billing.quarantinedcall", state__exact="waiting")),
+                "billing.view_quarantinedcall",
+            ),
+            _runbook("quarantine"),
+        ),
+        covers=("quarantine",),
+    )
+
+
+def _alarm(alarm: Alarm) -> Need:
+    is_well = alarm.well_since is not None
+    return Need(
+        f"alarm:{alarm.key}",
+        WARNING if is_well else BAD,
+        f"Alarm {alarm.key}" + (", well again and watched" if is_well else ""),
+        alarm.words,
+        alarm.since,
+        (*_where(alarm), _runbook(alarm.page)),
+    )
+
+
+PLACES = {
+    "billing-runs": ("Look at the runs", "billing.billingrun"),
+    "billing-hangs": ("Look at the runs", "billing.billingrun"),
+    "billing-errors": ("Look at the runs", "billing.billingrun"),
+    "calls-unbilled": ("Look at the runs", "billing.billingrun"),
+    "items-overdue": ("Look at the items", "billing.billingitem"),
+    "source-quiet": ("Look at the sources", "billing.source"),
+    "mails-not-taken": ("Look at the mails", "notifications.notificationlog"),
+    "mails-owed-too-long": ("Look at the mails", "notifications.notificationlog"),
+    "cache": ("Look at the probes", "ivy.probe"),
+    "cache-server": ("Look at the probes", "ivy.probe"),
+    "mail-server": ("Look at the probes", "ivy.probe"),
+    "clock": ("Look at the probes", "ivy.probe"),
+    "disk": ("Look at the probes", "ivy.probe"),
+    "process-silent": ("Look at the probes", "ivy.probe"),
+    "worker-missing": ("Look at the probes", "ivy.probe"),
+    "queue": ("Look at the signs of life", "ivy.pulse"),
+    "tick": ("Look at the signs of life", "ivy.pulse"),
+    "schedules": ("Look at the repairs", "ivy.repair"),
+}
+"""Where one looks first, by the page of the runbook that an alarm leads to."""
+
+
+def _where(alarm: Alarm) -> Sequence[Way]:
+    if alarm.page not in PLACES:
+        return ()
+    text, model = PLACES[alarm.page]
+    app, noun = model.split(".")
+    return (Way(text, list_of(model), f"{app}.view_{noun}"),)
+
+
+def _incidents(seen: Now) -> Iterator[Need]:
+    for incident in seen.open_incidents:
+        yield Need(
+            f"incident:{incident.pk}",
+            NEWS,
+            f"Open incident: {incident.title}",
+            f"{incident.get_state_display()}. Shown to {incident.get_shown_to_display()}.",
+            incident.began_at,
+            (Way("Tell what is new", address("ivy_incident_change", incident.pk), "ivy.view_incident"),),
+        )
+
+
+def _offers(seen: Now) -> Iterator[Need]:
+    for number, offer in enumerate(seen.offers):
+        yield Need(
+            f"offer:{number}",
+            NEWS,
+            f"{offer.title}, and no open incident tells of it",
+            "Partners see an incident in their portal, if it is shown to them.",
+            offer.began_at,
+            (Way("Open an incident", incident_admin.address_of(offer), "ivy.add_incident"),),
+        )
+
+
+def _review(state: str) -> str:
+    return address("review", instead=list_of("notifications.notificationlog", state__exact=state), queue=state)
+
+
+def _reset() -> str:
+    return reverse("admin:control_reset_breaker")
+
+
+def _runbook(page: str) -> Way:
+    return Way("Runbook", f"{reverse('admin:runbook')}#{page}")
+
+
+def _count(waiting: Waiting) -> str:
+    return f"more than {MOST_COUNTED:,}" if waiting.count > MOST_COUNTED else f"{waiting.count:,}"
