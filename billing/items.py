@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db import connection
@@ -77,6 +78,18 @@ class Charge:
     occurred_at: datetime
 
 
+class Outcome(NamedTuple):
+    """What a run makes of some items that are alike: their charges, oldest first, and when more can be due."""
+
+    items: DueItems
+    charges: list[Charge]
+    next_due_on: date | None
+
+    @property
+    def charged_through(self) -> date | None:
+        return self.charges[-1].period.end if self.charges else self.items.charged_through
+
+
 class LongOverdue(Exception):
     """The item is more than 13 months behind: charged only when a person says so."""
 
@@ -86,10 +99,20 @@ NOT_CHARGEABLE = (InvalidSchedule, LongOverdue, ArithmeticError, ValueError, Zon
 
 
 def plan(run: BillingRun, *, items_at_a_time: int = ITEMS_AT_A_TIME) -> int:
-    """Cut the customers with due items into chunks of about so many items, of one partner each; how many chunks."""
+    """Cut the customers with due items into chunks, of one partner each; how many chunks.
+
+    Each of about so many items of which one period is due, and fewer where more are.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            _PLAN, {"run": run.pk, "partner": run.partner_id, "size": items_at_a_time, "at": run.business_at}
+            _PLAN,
+            {
+                "run": run.pk,
+                "partner": run.partner_id,
+                "size": items_at_a_time,
+                "at": run.business_at,
+                "max_periods": run.max_periods,
+            },
         )
         return cursor.rowcount
 
@@ -113,7 +136,7 @@ def post(chunk: BillingChunk, worker: BillingWorker) -> tuple[Tally, int]:
         )
         customers, wanted = cursor.fetchone()
     due = _due(customers, at=run.business_at, first=chunk.first_record, last=chunk.last_record, is_to_lock=True)
-    charged: list[tuple[DueItems, list[Charge], date | None]] = []
+    outcomes: list[Outcome] = []
     for some in _alike(due, at=run.business_at):
         try:
             charges, next_due = charges_of(
@@ -123,9 +146,10 @@ def post(chunk: BillingChunk, worker: BillingWorker) -> tuple[Tally, int]:
             for item in BillingItem.objects.filter(pk__in=some.item_ids).order_by("pk"):
                 runs.note_error(run, kind="item", key=item.reference, error=str(error))
             continue
-        charged.append((some, charges, next_due))
-    _charge(charged, run_id=run.pk)
-    return _tally(charged), wanted - len(customers)
+        outcomes.append(Outcome(some, charges, next_due))
+    if outcomes:
+        _charge(outcomes, run_id=run.pk)
+    return _tally(outcomes), wanted - len(customers)
 
 
 def everything_due(*, at: datetime, partner: Partner | None = None) -> Iterator[DueItems]:
@@ -297,10 +321,10 @@ def _due(
 
 
 def _alike(due: Sequence[tuple[int, int]], *, at: datetime) -> list[DueItems]:
-    """These items (each with its customer), put together where they are alike; with their amounts from a date and their pauses, oldest first.
+    """These items (each with its customer), put together where they are alike.
 
-    In statements after the one that locked the items: in the same one, whatever was changed while it waited for a
-    lock would be read as it was before.
+    With their amounts from a date and their pauses, oldest first. In statements after the one that locked the items: in
+    the same one, whatever was changed while it waited for a lock would be read as it was before.
     """
     if not due:
         return []
@@ -365,34 +389,28 @@ def _months_before(day: date, months: int) -> date:
     return min(first + timedelta(days=day.day - 1), last)
 
 
-def _tally(charged: Iterable[tuple[DueItems, list[Charge], date | None]]) -> Tally:
+def _tally(outcomes: Iterable[Outcome]) -> Tally:
     tally = Tally()
-    for some, charges, _next_due in charged:
-        count = len(some.item_ids)
-        for charge in charges:
-            tally.charge(some.currency, count * charge.amount)
-            if some.kind == ItemKind.ONE_OFF:
+    for outcome in outcomes:
+        count = len(outcome.items.item_ids)
+        for charge in outcome.charges:
+            tally.charge(outcome.items.currency, count * charge.amount)
+            if outcome.items.kind == ItemKind.ONE_OFF:
                 tally.one_off_charges += count
             else:
                 tally.item_charges += count
     return tally
 
 
-def _charge(charged: list[tuple[DueItems, list[Charge], date | None]], *, run_id: int) -> None:
-    """Move the items on, remember their periods and post the charges: one statement, however many items.
+def _charge(outcomes: list[Outcome], *, run_id: int) -> None:
+    """Move the items on, keep their periods and post the charges: one statement, however many items.
 
-    Each list of alike items has a number, under which the statement finds the periods of all of them.
+    What is the same for alike items is handed over once, under the number of their outcome.
     """
-    numbered = list(enumerate(charged))
-    customer_ids = [customer_id for some, *_ in charged for customer_id in some.customer_ids]
-    if not customer_ids:
-        return
-    # In the order in which they lie in the table and its indexes.
-    moved = sorted((item_id, number) for number, (some, *_) in numbered for item_id in some.item_ids)
-    charged_through = [
-        charges[-1].period.end if charges else some.charged_through for some, charges, _next_due in charged
-    ]
-    charges = [(number, charge) for number, (_some, charges, _next_due) in numbered for charge in charges]
+    customer_ids = [customer_id for outcome in outcomes for customer_id in outcome.items.customer_ids]
+    # In the order of the table and its indexes.
+    moved = sorted((item_id, number) for number, outcome in enumerate(outcomes) for item_id in outcome.items.item_ids)
+    charges = [(number, charge) for number, outcome in enumerate(outcomes) for charge in outcome.charges]
     with connection.cursor() as cursor:
         cursor.execute(
             _CHARGE,
@@ -402,8 +420,8 @@ def _charge(charged: list[tuple[DueItems, list[Charge], date | None]], *, run_id
                 "last_customer": max(customer_ids),
                 "items": _array(item_id for item_id, _number in moved),
                 "numbers_of_items": _array(number for _item_id, number in moved),
-                "charged_through": _array(charged_through[number] for _item_id, number in moved),
-                "next_due_on": _array(charged[number][2] for _item_id, number in moved),
+                "charged_through": _array(outcome.charged_through for outcome in outcomes),
+                "next_due_on": _array(outcome.next_due_on for outcome in outcomes),
                 "numbers_of_charges": _array(number for number, _charge in charges),
                 "starts": _array(charge.period.start for _number, charge in charges),
                 "ends": _array(charge.period.end for _number, charge in charges),
@@ -412,7 +430,7 @@ def _charge(charged: list[tuple[DueItems, list[Charge], date | None]], *, run_id
                 "whole_days": _array(charge.period.whole_days for _number, charge in charges),
                 "whole_amounts": _array(charge.whole_amount for _number, charge in charges),
                 "amounts": _array(charge.amount for _number, charge in charges),
-                "currencies": _array(charged[number][0].currency for number, _charge in charges),
+                "currencies": _array(outcomes[number].items.currency for number, _charge in charges),
                 "occurred_at": _array(charge.occurred_at.isoformat() for _number, charge in charges),
             },
         )
@@ -425,14 +443,18 @@ def _array(values: Iterable[object]) -> str:
 
 _PLAN = """
 WITH due AS (
-    SELECT cu.partner_id, cu.id AS customer_id, count(*) AS items
+    SELECT cu.partner_id, cu.id AS customer_id, sum(least(
+        1 + ((%(at)s::timestamptz AT TIME ZONE cu.timezone)::date - i.next_due_on) / (i.interval_count * CASE i.interval
+            WHEN 'day' THEN 1 WHEN 'week' THEN 7 WHEN 'month' THEN 28 WHEN 'quarter' THEN 90 ELSE 365
+        END), %(max_periods)s
+    )) AS periods
     FROM billing_billingitem i JOIN billing_customer cu ON cu.id = i.customer_id
     WHERE i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE 'UTC')::date + 1
       AND i.next_due_on <= (%(at)s::timestamptz AT TIME ZONE cu.timezone)::date
       AND (%(partner)s::bigint IS NULL OR cu.partner_id = %(partner)s)
     GROUP BY cu.partner_id, cu.id
 ), ranked AS (
-    SELECT due.*, ceil(sum(items) OVER (PARTITION BY partner_id ORDER BY customer_id) / %(size)s) AS chunk FROM due
+    SELECT due.*, ceil(sum(periods) OVER (PARTITION BY partner_id ORDER BY customer_id) / %(size)s) AS chunk FROM due
 )
 INSERT INTO billing_billingchunk (run_id, process, partner_id, first_customer, last_customer, state, tries)
 SELECT %(run)s, 'items', partner_id, min(customer_id), max(customer_id), 'open', 0
@@ -476,15 +498,17 @@ JOIN billing_customer cu ON cu.id = i.customer_id
 LEFT JOIN unnest(%(changing)s::bigint[]) AS alone (id) ON alone.id = i.id
 WHERE i.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
   AND cu.id BETWEEN %(first_customer)s AND %(last_customer)s
-GROUP BY i.kind, i.amount, i.quantity, i.interval, i.interval_count, i.bill_cycle_day, i.timing, i.proration,
-    i.starts_on, i.ends_on, i.charged_through, cu.currency, cu.timezone, alone.id
+-- What differs most comes first: it is sorted by.
+GROUP BY i.starts_on, i.amount, i.quantity, i.charged_through, i.bill_cycle_day, i.interval_count, i.ends_on, alone.id,
+    i.kind, i.interval, i.timing, i.proration, cu.currency, cu.timezone
 """
 
 _CHARGE = """
 WITH moved AS (
-    UPDATE billing_billingitem i SET charged_through = m.charged_through, next_due_on = m.next_due_on
-    FROM unnest(%(items)s::bigint[], %(numbers_of_items)s::integer[], %(charged_through)s::date[], %(next_due_on)s::date[])
-        AS m (id, number, charged_through, next_due_on)
+    UPDATE billing_billingitem i SET charged_through = o.charged_through, next_due_on = o.next_due_on
+    FROM unnest(%(items)s::bigint[], %(numbers_of_items)s::integer[]) AS m (id, number)
+    JOIN unnest(%(charged_through)s::date[], %(next_due_on)s::date[])
+        WITH ORDINALITY AS o (charged_through, next_due_on, ordinal) ON o.ordinal = m.number + 1
     WHERE i.id = m.id AND i.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
     RETURNING i.id, i.customer_id, i.reference, i.description, i.kind, i.quantity, m.number
 ), charge AS MATERIALIZED (

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 
 from billing import cycle
 from billing.models import BillingItem, BillingRun, Customer, ItemKind, LedgerEntry, Process
-from tests.factories import MARCH_BEGIN, harbour, make_customer, make_item, make_partner, make_reversal
+from tests.factories import (
+    MARCH_BEGIN,
+    harbour,
+    make_customer,
+    make_item,
+    make_partner,
+    make_pause,
+    make_price_change,
+    make_reversal,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -402,6 +411,13 @@ class TestAnItemThatCannotBeCharged:
         assert all(len(periods_of(item)) == 1 for item in (before, after, *others))
         assert periods_of(too_dear) == periods_of(lower_case_zone) == periods_of(odd_currency) == []
 
+    def test_is_named_beside_all_that_are_like_it(self) -> None:
+        nowhere = make_customer(timezone="europe/london")
+        for reference in ("trunk-north", "trunk-south"):
+            make_item(customer=nowhere, reference=reference)
+        for _ in range(2):
+            assert {error["key"] for error in run(utc(2026, 3, 2)).errors} == {"trunk-north", "trunk-south"}
+
     def test_is_charged_once_it_was_mended(self) -> None:
         too_dear = make_item(amount=999_999_999_999, quantity=1_000)
         run(utc(2026, 3, 2))
@@ -525,6 +541,30 @@ class TestARunOfItems:
         done = run(utc(2026, 4, 2), sizes=cycle.ChunkSizes(items=2))
         assert (done.state, done.item_charges) == ("done", 30)
         assert all(len(periods_of(item)) == 2 for item in items)
+
+    def test_charges_items_that_are_alike_each_by_its_own_pauses_and_amounts(self) -> None:
+        like_the_others, dearer, paused, another = [make_item(amount=31) for _ in range(4)]
+        make_price_change(item=dearer, from_date=date(2026, 4, 1), amount=40)
+        make_pause(item=paused, starts_on=date(2026, 3, 11), ends_on=date(2026, 4, 1))
+        for charged in (8, 0):
+            assert run(utc(2026, 4, 2)).item_charges == charged
+        assert prices_of(like_the_others) == prices_of(another) == ["31.00", "31.00"]
+        assert prices_of(dearer) == ["31.00", "40.00"]
+        assert prices_of(paused) == ["10.00", "31.00"]
+
+    def test_puts_fewer_items_into_a_chunk_where_more_periods_of_each_are_due(self) -> None:
+        for _ in range(4):
+            make_item()
+        for at, most_at_once in ((utc(2026, 3, 2), 4), (utc(2026, 7, 2), 1)):
+            statements: list[str] = []
+
+            def remember(execute: Any, sql: str, *arguments: Any, seen: list[str] = statements) -> Any:
+                seen.append(sql)
+                return execute(sql, *arguments)
+
+            with connection.execute_wrapper(remember):
+                assert run(at, sizes=cycle.ChunkSizes(items=4)).state == "done"
+            assert sum("INSERT INTO billing_itemperiod" in sql for sql in statements) == 4 / most_at_once
 
     def test_takes_one_statement_for_all_entries_of_a_chunk(self) -> None:
         customers = [make_customer() for _ in range(4)]
