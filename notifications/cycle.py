@@ -143,11 +143,12 @@ def _hand_over(
     """Hand over the mails claimed; False when no more are to be claimed: a halt, a full limit, a server of no use."""
     waiting = list(claims)
     logs = rendering.known(claim.log_id for claim in claims)
+    sending.write(logs.values())
     try:
         while waiting and may_go_on():
             claim = waiting[0]
             try:
-                outcome = _send(claim, way, logs[claim.log_id])
+                outcome = _send(claim, way, logs[claim.log_id], another_follows=len(waiting) > 1)
             except sending.NotMine:
                 waiting.pop(0)
                 continue
@@ -179,9 +180,9 @@ def _hand_over(
     return True
 
 
-def _send(claim: Claim, way: Transport, log: NotificationLog) -> sending.Sent:
+def _send(claim: Claim, way: Transport, log: NotificationLog, *, another_follows: bool) -> sending.Sent:
     with about(customer=log.customer_id, key=log.key):
-        outcome = sending.send(claim, way, log)
+        outcome = sending.send(claim, way, log, another_follows=another_follows)
         if outcome.state in {State.FAILED, State.UNCERTAIN}:
             logger.warning("Mail %s.", State(outcome.state).label)
     return outcome

@@ -11,10 +11,11 @@ it proves that nothing was taken.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models.functions import Now
@@ -66,11 +67,13 @@ class MayNotSend(Exception):
         super().__init__(detail)
 
 
-def send(claim: Claim, transport: Transport, log: NotificationLog | None = None) -> Sent:
+def send(
+    claim: Claim, transport: Transport, log: NotificationLog | None = None, *, another_follows: bool = False
+) -> Sent:
     """Hand over one claimed mail. Raises NotMine, and ProcessHalted when a halt came first; both before the body.
 
-    `log`: as `rendering.known` has fetched it after the claim. May be repeated with the same claim: only one gets past
-    the point of no return.
+    `log`: as `rendering.known` has fetched it after the claim. `another_follows`: at once, over this connection to the
+    database. May be repeated with the same claim: only one gets past the point of no return.
     """
     if log is None:
         log = rendering.known([claim.log_id])[claim.log_id]
@@ -99,10 +102,12 @@ def send(claim: Claim, transport: Transport, log: NotificationLog | None = None)
     except BaseException:
         transport.abandon()
         raise
-    return _hand_over(log, claim, transport, attempt, began)
+    return _hand_over(log, claim, transport, attempt, began, another_follows=another_follows)
 
 
-def _hand_over(log: NotificationLog, claim: Claim, transport: Transport, attempt: int, began: float) -> Sent:
+def _hand_over(
+    log: NotificationLog, claim: Claim, transport: Transport, attempt: int, began: float, *, another_follows: bool
+) -> Sent:
     """The body, past the point of no return: only while the commit that began at `began` is fresh."""
     if time.monotonic() - began > FRESH_SECONDS:
         transport.abandon()
@@ -112,19 +117,32 @@ def _hand_over(log: NotificationLog, claim: Claim, transport: Transport, attempt
         taken = transport.hand_over(log)
     except TransportFailed as failed:
         return _after_the_commit(log, claim, attempt, failed)
-    _settle_sent(log, claim, attempt, taken)
+    _settle_sent(log, claim, attempt, taken, another_follows=another_follows)
     return Sent(State.SENT)
 
 
-def _write(log: NotificationLog) -> bool:
-    """Let the mail's content say what goes out, from how things are now; False if an earlier try has frozen it."""
-    content = log.content
-    if content.frozen_at is not None:
+def write(logs: Iterable[NotificationLog]) -> None:
+    """Write what these mails say, unless an earlier try has frozen it: from how things were when `known` fetched them.
+
+    All of a claim's together: between the steps of a hand-over, each takes half as long again. What can't be written is
+    told by `send`.
+    """
+    for log in logs:
+        with suppress(rendering.Unusable):
+            _write(log)
+
+
+def _write(log: Any) -> bool:
+    """Let the mail's content say what goes out; False if an earlier try has frozen it. Raises Unusable."""
+    if hasattr(log, "message"):
+        return True
+    content = getattr(log, "content", None)
+    if content is not None and content.frozen_at is not None:
         return False
     written = rendering.render(log)
     content.sender, content.reply_to, content.subject = written.sender, written.reply_to, written.subject
     content.text, content.html, content.frozen_at = written.text, written.html, written.frozen_at
-    log.message = written.message  # type: ignore[attr-defined]
+    log.message = written.message
     return True
 
 
@@ -252,9 +270,12 @@ def _after_the_commit(log: NotificationLog, claim: Claim, attempt: int, failed: 
     return Sent(_stubbornly(settle), server_trouble=str(failed) if failed.is_servers_fault else "")
 
 
-def _settle_sent(log: NotificationLog, claim: Claim, attempt: int, taken: Taken) -> None:
-    """The server took it. Also when the lease ran out meanwhile: a late answer turns uncertain into sent."""
+def _settle_sent(log: NotificationLog, claim: Claim, attempt: int, taken: Taken, *, another_follows: bool) -> None:
+    """The server took it. Also when the lease ran out meanwhile: a late answer turns uncertain into sent.
 
+    Committed, and seen by everybody, in any case. Where another mail follows, it is the commit of *its* point of no
+    return that waits for the disk for both; nobody is mailed before.
+    """
     what = {
         "attempt": attempt,
         "log": log.pk,
@@ -262,6 +283,7 @@ def _settle_sent(log: NotificationLog, claim: Claim, attempt: int, taken: Taken)
         "code": taken.code,
         "words": taken.words,
         "provider_id": taken.provider_id,
+        "another_follows": another_follows,
     }
     _stubbornly(lambda: prepared.commit(_SETTLE_SENT, what))
 
@@ -373,16 +395,9 @@ SELECT * FROM notifications_begin_hand_over(
 """
 
 _SETTLE_SENT = """
-WITH attempt AS (
-    UPDATE notifications_deliveryattempt SET
-        ended_at = statement_timestamp(), outcome = 'accepted', phase = 'reply', code = %(code)s, words = %(words)s,
-        provider_id = %(provider_id)s
-    WHERE id = %(attempt)s AND outcome IN ('open', 'unknown')
+SELECT notifications_settle_sent(
+    %(log)s, %(attempt)s, %(token)s, %(code)s, %(words)s, %(provider_id)s, %(another_follows)s
 )
-UPDATE notifications_notificationlog SET
-    state = 'sent', because = '', detail = %(words)s, sent_at = statement_timestamp(), try_count = try_count + 1,
-    lease_until = NULL
-WHERE id = %(log)s AND token = %(token)s AND state IN ('sending', 'uncertain')
 """
 
 _UNTELL = """

@@ -135,6 +135,31 @@ DROP FUNCTION notifications_begin_hand_over(
 """
 
 
+# The server's yes. It may wait for the disk as long as the next point of no return does, which writes out everything that
+# was committed before it: so at no moment are there two mails of a worker that a crash of the server could leave open.
+SETTLE = """
+CREATE FUNCTION notifications_settle_sent(
+    mail bigint, attempt bigint, claim_token bigint, its_code integer, its_words text, its_provider_id text,
+    another_follows boolean
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF another_follows THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+    UPDATE notifications_notificationlog SET
+        state = 'sent', because = '', detail = its_words, sent_at = statement_timestamp(), try_count = try_count + 1,
+        lease_until = NULL
+    WHERE id = mail AND token = claim_token AND state IN ('sending', 'uncertain');
+    UPDATE notifications_deliveryattempt SET
+        ended_at = statement_timestamp(), outcome = 'accepted', phase = 'reply', code = its_code, words = its_words,
+        provider_id = its_provider_id
+    WHERE id = attempt AND outcome IN ('open', 'unknown');
+END
+$$;
+"""
+
+NO_SETTLE = "DROP FUNCTION notifications_settle_sent(bigint, bigint, bigint, integer, text, text, boolean)"
+
 # What a mail says is compressed when it is frozen, which takes a good part of that step by PostgreSQL's own method.
 QUICKLY = """
 DO $$
@@ -169,6 +194,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL(BEGIN, NO_BEGIN),
+        migrations.RunSQL(SETTLE, NO_SETTLE),
         migrations.RunSQL(QUICKLY, AS_EVER),
         *(
             migrations.AddIndex(model_name="notificationlog", index=index)
