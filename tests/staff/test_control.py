@@ -61,6 +61,8 @@ from tests.faults.processes import wait_until
 from tests.notifications.mails import make_owed
 from tests.notifications.stories import make_mail
 
+real_commits = pytest.mark.django_db(transaction=True)
+
 LogIn = Callable[..., Client]
 
 TWICE = "Calls of pbx-2 look doubled."
@@ -77,7 +79,8 @@ def log_in(settings: Any) -> LogIn:
     settings.AXES_ENABLED = False  # it asks for an address, which no request brings here
 
     def log_in(*names: str, email: str = "night.shift@ivy.example") -> Client:
-        roles.install()
+        if not Group.objects.exists():  # after a test with real commits
+            roles.install()
         user = User.objects.filter(email=email).first() or User.objects.create_user(email, is_staff=True)
         user.groups.set(Group.objects.filter(name__in=names))
         client = Client()
@@ -295,7 +298,7 @@ class TestALivePart:
         assert client.get(self.NOW, headers={"HX-Request": "true"}).status_code == 401
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 class TestHalting:
     def test_takes_a_reason_and_says_when_the_last_chunk_had_ended(self, operator: Client) -> None:
         page = operator.get(HALT_CALLS)
@@ -319,32 +322,10 @@ class TestHalting:
         assert not is_halted(Process.CALLS)
         assert AuditEntry.objects.get().name == "billing of Lighthouse"
 
-    def test_waits_for_what_is_in_flight_and_tells_what_hung(self, operator: Client) -> None:
-        with in_flight(Process.CALLS, hangs=True) as (chunk, came_to):
-            answer = operator.post(HALT_CALLS, form(), follow=True)
-            chunk.leave()
-        assert came_to.result(timeout=20) == "ended"
-        assert "1 hung and had to be ended" in words(answer)
-
     def test_needs_a_reason(self, operator: Client) -> None:
         answer = operator.post(HALT_CALLS, form(reason=" "))
         assert "This field is required." in words(answer)
         assert not is_halted()
-
-    def test_is_done_once_for_a_double_click(self, operator: Client) -> None:
-        sent = form()
-        other = Client()
-        other.cookies = operator.cookies
-        answers = at_once(
-            lambda: words(operator.post(HALT_CALLS, sent, follow=True)),
-            lambda: words(other.post(HALT_CALLS, sent, follow=True)),
-        )
-        assert sum("This was done already" in answer for answer in answers) == 1
-        assert AuditEntry.objects.count() == SwitchHistory.objects.count() == 1
-        operator.post("/admin/control/resume/calls/", form(reason=SEEN))
-        halting.resume(Process.CALLS, reason=SEEN, by="ben@ivy.example")
-        assert "This was done already" in words(operator.post(HALT_CALLS, sent, follow=True))
-        assert not is_halted(), "a page from the browser's history halted again"
 
     def test_says_that_somebody_else_was_first(self, operator: Client) -> None:
         operator.get(HALT_CALLS)
@@ -377,7 +358,7 @@ class TestHalting:
         assert "session-ended%253D1" in there.query or "session-ended%3D1" in there.query
 
 
-@pytest.mark.django_db(transaction=True)
+@real_commits
 class TestResuming:
     def seen(self, client: Client, address: str = RESUME_CALLS) -> str:
         """What the preview, asked for as the page asks for it, would have the form carry."""
@@ -400,22 +381,23 @@ class TestResuming:
         assert "1 × payment: 50.00 GBP" in text
         assert "Resume now" in text
 
-    def test_does_nothing_that_was_not_seen(self, operator: Client) -> None:
+    def test_does_nothing_that_was_not_seen_and_what_was_once(self, operator: Client) -> None:
         halting.halt(Process.CALLS, reason=TWICE, by="ann@ivy.example")
         a_call_to_charge()
-        shown = operator.post(RESUME_CALLS, form(reason=SEEN))
-        assert "call 1 0.03 GBP" in words(shown)
-        assert is_halted()
-        operator.post(RESUME_CALLS, form(reason=SEEN, seen=hidden(shown, "seen")))
-        assert not is_halted()
-
-    def test_is_noted_with_who_and_why(self, operator: Client) -> None:
-        halting.halt(Process.CALLS, reason=TWICE, by="ann@ivy.example")
-        answer = operator.post(RESUME_CALLS, form(reason=SEEN, seen=self.seen(operator)), follow=True)
+        for invented in ("", "nonsense", "eyJhIjoxfQ:1abc:xyz"):
+            shown = operator.post(RESUME_CALLS, form(reason=SEEN, seen=invented))
+            assert "call 1 0.03 GBP" in words(shown)
+            assert is_halted()
+        sent = form(reason=SEEN, seen=hidden(shown, "seen"))
+        answer = operator.post(RESUME_CALLS, sent, follow=True)
         assert "Calls: working again. The next run begins within a minute." in words(answer)
+        assert not is_halted()
         entry = AuditEntry.objects.get()
         assert (entry.verb, entry.reason, entry.after) == ("resume", SEEN, {"calls": "working"})
         assert entry.before["calls"][0]["reason"] == TWICE
+        halting.halt(Process.CALLS, reason="Again.", by="ben@ivy.example")
+        assert "This was done already" in words(operator.post(RESUME_CALLS, sent, follow=True))
+        assert is_halted()
 
     def test_asks_again_when_the_world_moved_and_then_goes_on(self, operator: Client) -> None:
         halting.halt(Process.CALLS, reason=TWICE, by="ann@ivy.example")
@@ -429,29 +411,22 @@ class TestResuming:
         operator.post(RESUME_CALLS, form(reason=SEEN, seen=hidden(shown, "seen")))
         assert not is_halted()
 
-    def test_does_not_mind_calls_that_come_in_while_somebody_reads(self, operator: Client) -> None:
+    def test_minds_a_switch_that_was_moved_but_no_call_that_comes_in_while_somebody_reads(
+        self, operator: Client
+    ) -> None:
         halting.halt(Process.CALLS, reason=TWICE, by="ann@ivy.example")
         for _ in range(20):
             a_call_to_charge()
         seen = self.seen(operator)
         a_call_to_charge()
-        operator.post(RESUME_CALLS, form(reason=SEEN, seen=seen))
-        assert not is_halted()
-
-    def test_minds_a_switch_that_was_moved(self, operator: Client) -> None:
-        halting.halt(Process.CALLS, reason=TWICE, by="ann@ivy.example")
-        seen = self.seen(operator)
         halting.resume(Process.CALLS, reason=SEEN, by="ben@ivy.example")
         halting.halt(Process.CALLS, reason="It was not over.", by="ben@ivy.example")
         shown = operator.post(RESUME_CALLS, form(reason=SEEN, seen=seen))
         assert "It was not over." in words(shown)
         assert is_halted()
-
-    @pytest.mark.parametrize("seen", ["", "nonsense", "eyJhIjoxfQ:1abc:xyz"])
-    def test_takes_no_invented_preview(self, operator: Client, seen: str) -> None:
-        halting.halt(Process.CALLS, reason=TWICE, by="ann@ivy.example")
-        operator.post(RESUME_CALLS, form(reason=SEEN, seen=seen))
-        assert is_halted()
+        a_call_to_charge()
+        operator.post(RESUME_CALLS, form(reason=SEEN, seen=hidden(shown, "seen")))
+        assert not is_halted()
 
     def test_of_one_partner_leaves_the_others_and_says_what_stays_halted(self, operator: Client) -> None:
         lighthouse = make_partner(slug="lighthouse", name="Lighthouse")
@@ -467,25 +442,6 @@ class TestResuming:
         assert not is_halted(partner=harbour())
         assert is_halted(partner=lighthouse)
 
-    @pytest.mark.parametrize(
-        ("halted", "why"),
-        [
-            (lambda: None, "are not halted by staff any more"),
-            (
-                lambda: halting.halt(Process.CALLS, reason="x", by="breaker", cause=HaltCause.BREAKER),
-                "are halted by the breaker, not by staff: reset the breaker instead",
-            ),
-        ],
-        ids=["not halted", "by the breaker"],
-    )
-    def test_says_when_there_is_nothing_to_resume(
-        self, operator: Client, halted: Callable[[], object], why: str
-    ) -> None:
-        halted()
-        assert why in words(operator.get(RESUME_CALLS, {"preview": "1"}))
-        assert why in words(operator.post(RESUME_CALLS, form(reason=SEEN)))
-        assert not AuditEntry.objects.exists()
-
     def test_of_notifications_tells_which_mails_would_go_and_warns_of_the_breaker(self, operator: Client) -> None:
         halting.halt(Process.NOTIFICATIONS, reason=TWICE, by="ann@ivy.example")
         bounds = breaker.limits()
@@ -497,16 +453,28 @@ class TestResuming:
         assert "2 mails are owed now and would go: 2 low balance" in text
         assert "The breaker lets 1 more through within this hour: it would trip" in text
 
-    def test_is_done_once(self, operator: Client) -> None:
-        halting.halt(Process.CALLS, reason=TWICE, by="ann@ivy.example")
-        sent = form(reason=SEEN, seen=self.seen(operator))
-        operator.post(RESUME_CALLS, sent)
-        halting.halt(Process.CALLS, reason="Again.", by="ben@ivy.example")
-        assert "This was done already" in words(operator.post(RESUME_CALLS, sent, follow=True))
-        assert is_halted()
+
+@pytest.mark.django_db
+class TestNothingToResume:
+    @pytest.mark.parametrize(
+        ("halted", "why"),
+        [
+            (lambda: None, "are not halted by staff any more"),
+            (
+                lambda: halting.halt(Process.CALLS, reason="x", by="breaker", cause=HaltCause.BREAKER),
+                "are halted by the breaker, not by staff: reset the breaker instead",
+            ),
+        ],
+        ids=["not halted", "by the breaker"],
+    )
+    def test_is_said(self, operator: Client, halted: Callable[[], object], why: str) -> None:
+        halted()
+        assert why in words(operator.get(RESUME_CALLS, {"preview": "1"}))
+        assert why in words(operator.post(RESUME_CALLS, form(reason=SEEN)))
+        assert not AuditEntry.objects.exists()
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 class TestResettingTheBreaker:
     def trip(self) -> None:
         make_mail(State.PENDING)
@@ -624,8 +592,30 @@ class TestARun:
         assert len(many) == len(few) < 25
 
 
-@pytest.mark.django_db(transaction=True)
-class TestWhatWaitsForOthers:
+@real_commits
+class TestHaltingForReal:
+    def test_waits_for_what_is_in_flight_and_tells_what_hung(self, operator: Client) -> None:
+        with in_flight(Process.CALLS, hangs=True) as (chunk, came_to):
+            answer = operator.post(HALT_CALLS, form(), follow=True)
+            chunk.leave()
+        assert came_to.result(timeout=20) == "ended"
+        assert "1 hung and had to be ended" in words(answer)
+
+    def test_is_done_once_for_a_double_click(self, operator: Client) -> None:
+        sent = form()
+        other = Client()
+        other.cookies = operator.cookies
+        answers = at_once(
+            lambda: words(operator.post(HALT_CALLS, sent, follow=True)),
+            lambda: words(other.post(HALT_CALLS, sent, follow=True)),
+        )
+        assert sum("This was done already" in answer for answer in answers) == 1
+        assert AuditEntry.objects.count() == SwitchHistory.objects.count() == 1
+        operator.post("/admin/control/resume/calls/", form(reason=SEEN))
+        halting.resume(Process.CALLS, reason=SEEN, by="ben@ivy.example")
+        assert "This was done already" in words(operator.post(HALT_CALLS, sent, follow=True))
+        assert not is_halted(), "a page from the browser's history halted again"
+
     def test_keeps_nobody_from_looking(self, operator: Client) -> None:
         """The first page is told while somebody halts and waits for a worker that hangs."""
         other = Client()
