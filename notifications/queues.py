@@ -53,6 +53,9 @@ STATES: dict[Queue, State] = {
 
 NEWEST_FIRST = frozenset({Queue.ERRANT, Queue.SENT})
 
+WORDLESS = frozenset({Queue.ERRANT, Queue.SENT})
+"""Where the mail server's thanks, another one for each mail, tell no cause."""
+
 AGES: dict[str, tuple[str, timedelta, bool]] = {
     "hour": ("of the last hour", timedelta(hours=1), False),
     "day": ("of the last 24 hours", timedelta(days=1), False),
@@ -152,7 +155,8 @@ def _narrowed(found: QuerySet[NotificationLog], which: Which) -> QuerySet[Notifi
     if which.account:
         found = found.filter(customer__account=which.account)
     if which.words is not None:
-        found = found.alias(words=WORDS).filter(words=which.words)
+        # What was told without anything that differs is alike to the letter: in a burst, nearly all.
+        found = found.alias(words=WORDS).filter(Q(detail=which.words) | Q(words=which.words))
     if which.hour is not None:
         found = found.alias(happened_at=HAPPENED_AT).filter(
             happened_at__gte=which.hour, happened_at__lt=which.hour + timedelta(hours=1)
@@ -237,14 +241,15 @@ def causes(which: Which) -> Causes:
     )
     sql, params = looked_at.query.sql_with_params()
     words = _WORDS % {"expressions": "detail"}
+    detail = "''::text" if which.queue in WORDLESS else "detail"
     with connection.cursor() as cursor:
         # Alike to the letter first: in a burst most are, and the words need to be made only once.
         cursor.execute(
             f"""
             WITH looked_at AS MATERIALIZED ({sql}), alike AS (
-                SELECT kind, partner_id, because, detail, hour, count(*) AS count,
+                SELECT kind, partner_id, because, {detail} AS detail, hour, count(*) AS count,
                     min(happened_at) AS oldest, max(happened_at) AS newest, min(id) AS example
-                FROM looked_at GROUP BY kind, partner_id, because, detail, hour
+                FROM looked_at GROUP BY 1, 2, 3, 4, 5
             ), cause AS (
                 SELECT kind, partner_id, because, {words} AS words, hour, sum(count)::bigint AS count,
                     min(oldest) AS oldest, max(newest) AS newest, min(example) AS example
@@ -271,7 +276,7 @@ def narrowed_to(which: Which, cause: Cause) -> Which:
         kind=cause.kind,
         partner=cause.partner,
         because=cause.because,
-        words=cause.words,
+        words=None if which.queue in WORDLESS else cause.words,
         hour=cause.hour,
     )
 

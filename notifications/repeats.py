@@ -37,10 +37,12 @@ class Repeat:
 class Repeats:
     """The recipients with the most mails, and how many recipients, customers and mails there are in all.
 
-    `is_cut`: more mails went out than were looked at; these are the newest.
+    `beyond_count`: so many mails `beyond_the_first` names. `is_cut`: more mails went out than were looked at; these are
+    the newest.
     """
 
     shown: list[Repeat]
+    beyond_count: int
     recipients: int
     customers: int
     mails: int
@@ -58,9 +60,10 @@ def repeats(*, days: int, kind: str = "", partner: str = "") -> Repeats:
             {"days": days, "kind": kind, "partner": partner, "most": LOOKED_AT + 1, "shown": SHOWN},
         )
         found = cursor.fetchall()
-    looked_at, recipients, customers, mails = found[0][:4]
+    looked_at, beyond_count, recipients, customers, mails = found[0][:5]
     return Repeats(
-        shown=[Repeat(*row[4:]) for row in found if row[4] is not None],
+        shown=[Repeat(*row[5:]) for row in found if row[5] is not None],
+        beyond_count=beyond_count,
         recipients=recipients,
         customers=customers,
         mails=mails,
@@ -80,7 +83,7 @@ def beyond_the_first(*, days: int, kind: str = "", partner: str = "") -> list[in
 
 _LATELY = """
 WITH lately AS MATERIALIZED (
-    SELECT id, customer_id, partner_id, kind, recipient_hash, episode_id, sending_at, state, is_errant,
+    SELECT id, customer_id, kind, recipient_hash, sending_at, state, is_errant,
         -- Only an order lets a mail be handed over a second time.
         CASE WHEN order_id IS NULL THEN 1 ELSE greatest(1, (
             SELECT count(*) FROM notifications_deliveryattempt t
@@ -92,29 +95,38 @@ WITH lately AS MATERIALIZED (
       AND (%(partner)s = '' OR partner_id = (SELECT id FROM billing_partner WHERE slug = %(partner)s))
     ORDER BY sending_at DESC LIMIT %(most)s
 ), repeat AS MATERIALIZED (
-    SELECT customer_id, partner_id, kind, recipient_hash, sum(times) AS times, count(DISTINCT episode_id) AS falls,
-        min(sending_at) AS first_at, max(sending_at) AS last_at, array_agg(id ORDER BY sending_at, id) AS ids,
-        count(*) FILTER (WHERE is_errant) AS errant_count
-    FROM lately GROUP BY customer_id, partner_id, kind, recipient_hash HAVING sum(times) > 1
+    SELECT customer_id, kind, recipient_hash, sum(times)::bigint AS times, min(id) AS first_id,
+        min(sending_at) AS first_at, max(sending_at) AS last_at, count(*) FILTER (WHERE is_errant) AS errant_count
+    FROM lately GROUP BY customer_id, kind, recipient_hash HAVING sum(times) > 1
+), beyond AS MATERIALIZED (
+    SELECT l.id FROM lately l JOIN repeat r USING (customer_id, kind, recipient_hash)
+    WHERE l.state = 'sent' AND NOT l.is_errant AND (l.id <> r.first_id OR l.times > 1)
 )
 """
 
 _SHOWN = """
 , total AS (
-    SELECT (SELECT count(*) FROM lately) AS looked_at, count(*) AS recipients, count(DISTINCT customer_id) AS customers,
-        coalesce(sum(times), 0)::bigint AS mails
+    SELECT (SELECT count(*) FROM lately) AS looked_at, (SELECT count(*) FROM beyond) AS beyond_count,
+        count(*) AS recipients, count(DISTINCT customer_id) AS customers, coalesce(sum(times), 0)::bigint AS mails
     FROM repeat
 ), shown AS (
     SELECT * FROM repeat ORDER BY times DESC, last_at DESC LIMIT %(shown)s
 )
-SELECT t.looked_at, t.recipients, t.customers, t.mails,
-    cu.account, cu.name, p.slug, s.kind, c.recipient, s.times::bigint, s.falls, s.first_at, s.last_at, s.ids,
-    s.errant_count, coalesce(a.state, '')
+SELECT t.looked_at, t.beyond_count, t.recipients, t.customers, t.mails,
+    cu.account, cu.name, p.slug, s.kind, c.recipient, s.times, m.falls, s.first_at, s.last_at, m.ids, s.errant_count,
+    coalesce(a.state, '')
 FROM total t
 LEFT JOIN shown s ON true
 LEFT JOIN billing_customer cu ON cu.id = s.customer_id
-LEFT JOIN billing_partner p ON p.id = s.partner_id
-LEFT JOIN notifications_notificationcontent c ON c.notification_id = s.ids[1]
+LEFT JOIN notifications_notificationlog n ON n.id = s.first_id
+LEFT JOIN billing_partner p ON p.id = n.partner_id
+LEFT JOIN notifications_notificationcontent c ON c.notification_id = s.first_id
+LEFT JOIN LATERAL (
+    SELECT array_agg(m.id ORDER BY m.id) AS ids, count(DISTINCT m.episode_id) AS falls
+    FROM notifications_notificationlog m
+    WHERE m.customer_id = s.customer_id AND m.kind = s.kind AND m.recipient_hash = s.recipient_hash
+      AND m.state IN ('sent', 'uncertain') AND m.sending_at BETWEEN s.first_at AND s.last_at
+) m ON true
 LEFT JOIN LATERAL (
     SELECT state FROM notifications_notificationlog a
     WHERE a.customer_id = s.customer_id AND a.kind = 'apology' AND a.recipient_hash = s.recipient_hash
@@ -124,9 +136,4 @@ LEFT JOIN LATERAL (
 ORDER BY s.times DESC, s.last_at DESC
 """
 
-_BEYOND = """
-SELECT l.id FROM lately l
-JOIN repeat r USING (customer_id, partner_id, kind, recipient_hash)
-WHERE l.state = 'sent' AND NOT l.is_errant AND (l.id <> r.ids[1] OR l.times > 1)
-ORDER BY l.id
-"""
+_BEYOND = "SELECT id FROM beyond ORDER BY id"

@@ -192,7 +192,6 @@ class TwicePage(StaffPage):
     def get(self, request: HttpRequest) -> HttpResponse:
         days, kind, partner = filters.asked_for_repeats(request.GET)
         found = repeats.repeats(days=days, kind=kind, partner=partner)
-        wrong = repeats.beyond_the_first(days=days, kind=kind, partner=partner) if found.recipients else []
         query = filters.address_of_repeats(days, kind, partner, mark=reviewing.last_noted())
         return self.page(
             tabs=tabs("twice"),
@@ -203,8 +202,8 @@ class TwicePage(StaffPage):
             all_days=repeats.DAYS,
             kinds=KINDS,
             partners=Partner.objects.order_by("name").values_list("slug", "name"),
-            wrong_count=len(wrong),
-            buttons=buttons(request, (Verb.ERRANT,), query) if wrong else [],
+            wrong_count=found.beyond_count,
+            buttons=buttons(request, (Verb.ERRANT,), query) if found.beyond_count else [],
             errant_address=f"{reverse('admin:review')}?queue=errant",
         )
 

@@ -34,6 +34,10 @@
         return true;
     }
 
+    // By script as well: the browser leaves it out where a page was reached by a key.
+    const first = document.querySelector(".act-form [autofocus]");
+    if (first && document.activeElement === document.body) first.focus();
+
     document.addEventListener("keydown", (event) => {
         const target = event.target;
         if (event.key === "Enter" && event.ctrlKey && target.tagName === "TEXTAREA" && target.closest(".act-form")) {
