@@ -41,6 +41,15 @@ def change_credit_limit(account: str, limit: Decimal) -> bool:
         return bool(changed)
 
 
+def change_language(account: str, language: str) -> bool:
+    """Write the customer's mails in the way of this language (a tag such as `de-AT`; empty: as for all customers of its
+    partner); False if they are. Raises CustomerNotChangeable.
+    """
+    with transaction.atomic():
+        customer_id = _locked(account)
+        return bool(Customer.objects.filter(pk=customer_id).exclude(language=language).update(language=language))
+
+
 def _locked(account: str) -> int:
     """The customer's id, with its balance locked: a run locks balances before items, and closing ends items."""
     customer_id = Customer.objects.filter(account=account).values_list("pk", flat=True).first()

@@ -81,6 +81,12 @@ MENU: list[dict[str, Any]] = [
     {
         "title": "Items",
         "items": [
+            {
+                "title": "Requests of partners",
+                "icon": "contact_support",
+                "link": reverse_lazy("admin:item_requests"),
+                "permission": lambda request: request.user.has_perm("portal.view_itemrequest"),
+            },
             _list_of("Billing items", "billing.billingitem", "event_repeat"),
             _list_of("Charged periods", "billing.itemperiod", "date_range"),
         ],

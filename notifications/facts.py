@@ -50,7 +50,7 @@ def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
     The log comes with its customer (and balance), partner, alert, episode, and the errant mail's content, if any.
     """
     customer, partner, alert, episode = log.customer, log.partner, log.alert, log.episode
-    locale = formats.locale_of(partner.language)
+    locale = formats.locale_of(customer.language or partner.language)
     zone = ZoneInfo(customer.timezone)
     balance = customer.balance_row.balance
 
@@ -86,7 +86,7 @@ def _outlook(log: NotificationLog, pace: "Pace", *, at: datetime) -> str:
     if left <= 0:
         return ""
     days = pace.days_until_spent(left, at=at)
-    locale = formats.locale_of(log.partner.language)
+    locale = formats.locale_of(log.customer.language or log.partner.language)
     a_day = formats.about(pace.a_day, customer.currency, locale)
     if days is None or a_day == formats.about(Decimal(0), customer.currency, locale):
         return ""

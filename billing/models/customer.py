@@ -26,6 +26,9 @@ class Customer(models.Model):
     email = models.EmailField(blank=True)
     currency = CurrencyField(help_text="Fixed once the customer exists.")
     timezone = TimeZoneField()
+    language = models.CharField(
+        max_length=16, blank=True, default="", db_default="", help_text="Of mails; empty: the partner's."
+    )
     status = models.CharField(max_length=16, choices=CustomerStatus, default=CustomerStatus.ACTIVE)
     closed_at = models.DateTimeField(
         null=True, blank=True, help_text="Items end on this day of the customer's; later calls are not charged."

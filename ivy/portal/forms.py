@@ -5,7 +5,9 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.forms import SetPasswordMixin
+from django.core.validators import validate_email
 
+from billing.alerts import Terms
 from ivy.accounts.models import User
 from ivy.portal import logos, words
 from ivy.portal.models import Invitation, PortalUser, Role
@@ -113,3 +115,72 @@ def _one_line(text: str) -> str:
     if any(unicodedata.category(letter) in {"Cc", "Zl", "Zp"} for letter in text):
         raise forms.ValidationError("Line breaks and control characters have no place here.")
     return text
+
+
+class TermsForm(forms.Form):
+    """What is agreed about an alert: its threshold and how its customers are told."""
+
+    threshold = forms.DecimalField(label="Threshold", max_digits=18, decimal_places=6)
+    remind_every_days = forms.IntegerField(
+        label="Remind every … days", required=False, min_value=1, max_value=365, help_text="Empty: no reminders."
+    )
+    remind_at_most = forms.IntegerField(label="Reminders at most", min_value=0, max_value=100, initial=3)
+    tells_restored = forms.BooleanField(label="Mail once more when the balance has recovered", required=False)
+
+
+class AlertForm(TermsForm):
+    """The same for one customer, with the addresses that the mails go to."""
+
+    recipients = forms.CharField(
+        label="Mails go to",
+        required=False,
+        max_length=4000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="One address a line. Empty: the customer's own address.",
+    )
+
+    def clean_recipients(self) -> tuple[str, ...]:
+        addresses = [line.strip().lower() for line in self.cleaned_data["recipients"].splitlines() if line.strip()]
+        for address in addresses:
+            try:
+                validate_email(address)
+            except forms.ValidationError:
+                raise forms.ValidationError(f"“{address}” is no address.") from None
+        return tuple(sorted(set(addresses)))
+
+    @property
+    def terms(self) -> Terms:
+        said = self.cleaned_data
+        return Terms(
+            remind_every_days=said["remind_every_days"],
+            remind_at_most=said["remind_at_most"],
+            tells_restored=said["tells_restored"],
+            recipients=said["recipients"],
+        )
+
+
+class LanguageForm(forms.Form):
+    """In which language's way a customer's mails write money and dates."""
+
+    language = forms.ChoiceField(label="Language of mails", required=False)
+
+    def __init__(self, *args: Any, usual: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        own = words.locale_of(usual).get_display_name("en")
+        self.fields["language"].choices = [("", f"as for all customers ({own})"), *words.languages()]  # type: ignore[attr-defined]
+
+
+class AskForItemForm(forms.Form):
+    text = forms.CharField(
+        label="What is wanted",
+        max_length=1000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="Which item, how many, at which price if it was agreed.",
+    )
+    on = forms.DateField(label="From day", widget=forms.DateInput(attrs={"type": "date"}))
+
+
+class AskForEndForm(forms.Form):
+    item = forms.CharField(max_length=200, widget=forms.HiddenInput)
+    text = forms.CharField(label="Why", max_length=1000)
+    on = forms.DateField(label="First day not charged", widget=forms.DateInput(attrs={"type": "date"}))

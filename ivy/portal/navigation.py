@@ -26,10 +26,14 @@ class Line:
     is_current: bool
 
 
+CUSTOMERS = ("portal:customer", "portal:ledger", "portal:mail", "portal:customer_alerts", "portal:items")
+
 ENTRIES: list[Entry] = [
     Entry("Overview", "portal:overview"),
-    Entry("Customers", "portal:customers", below=("portal:customer", "portal:ledger", "portal:mail")),
+    Entry("Customers", "portal:customers", below=CUSTOMERS),
     Entry("Calls", "portal:calls", below=("portal:explain",)),
+    Entry("Alerts", "portal:alerts"),
+    Entry("Requests", "portal:item_requests"),
     Entry("Status", "portal:status"),
     Entry("People", "portal:people", Role.OWNER, below=("portal:invite",)),
     Entry("Brand", "portal:brand", Role.OWNER),

@@ -4,6 +4,7 @@ What belongs to somebody else is not there: it is told in the same way as what n
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
@@ -12,6 +13,7 @@ from django.db.models import Exists, F, Func, Model, OuterRef, Q, QuerySet, Text
 from django.http import Http404
 
 from billing.models import (
+    AlertKind,
     BalanceAlert,
     BillingItem,
     CallRecord,
@@ -23,7 +25,7 @@ from billing.models import (
     PartnerAlert,
 )
 from ivy.accounts.models import User
-from ivy.portal.models import Brand, Invitation, PortalUser, Role, StaffLook
+from ivy.portal.models import Brand, Invitation, ItemRequest, PortalUser, Role, StaffLook
 from notifications.models import NotificationLog
 
 Row = TypeVar("Row", bound=Model)
@@ -101,6 +103,10 @@ class Scope:
         """Mails to the partner's customers, in whatever state."""
         return NotificationLog.objects.filter(customer__partner=self.partner)
 
+    def item_requests(self) -> QuerySet[ItemRequest]:
+        """What the partner's people asked for."""
+        return ItemRequest.objects.filter(customer__partner=self.partner).select_related("customer")
+
     def people(self) -> QuerySet[PortalUser]:
         """Who may see this portal, or once could."""
         return PortalUser.objects.filter(partner=self.partner).select_related("user")
@@ -137,6 +143,17 @@ class Scope:
     def item(self, reference: str) -> BillingItem:
         """The item of this reference. Raises Http404."""
         return _only(self.items().select_related("customer"), reference=reference)
+
+    def alert_at(self, account: str, threshold: Decimal | None) -> BalanceAlert:
+        """The active alert of this customer at this threshold; None: the built-in one. Raises Http404."""
+        customer = self.customer(account)
+        if threshold is None:
+            return _only(self.alerts(), customer=customer, kind=AlertKind.EXHAUSTED)
+        return _only(self.alerts().filter(is_active=True), customer=customer, kind="low_balance", threshold=threshold)
+
+    def item_request(self, number: int) -> ItemRequest:
+        """The request of this number. Raises Http404."""
+        return _only(self.item_requests(), pk=number)
 
     def mail(self, key: str) -> NotificationLog:
         """The mail of this key. Raises Http404."""
@@ -193,7 +210,7 @@ def of_look(look: StaffLook) -> Scope:
     )
 
 
-def _only(rows: "QuerySet[Row]", **natural_id: str | UUID) -> Row:
+def _only(rows: "QuerySet[Row]", **natural_id: object) -> Row:
     found = None if any("\0" in str(part) for part in natural_id.values()) else rows.filter(**natural_id).first()
     if found is None:
         raise Http404(NOT_THERE)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from ivy.portal.views import brand, calls, customers, invitation, overview, people, settings, status
+from ivy.portal.views import alerts, brand, calls, customers, invitation, items, overview, people, settings, status
 
 app_name = "portal"
 
@@ -13,6 +13,16 @@ urlpatterns = [
     path("customers/<str:account>/", customers.customer, name="customer"),
     path("customers/<str:account>/ledger/", customers.ledger, name="ledger"),
     path("customers/<str:account>/ledger.csv", customers.ledger_file, name="ledger_file"),
+    path("customers/<str:account>/alerts/", alerts.of_customer, name="customer_alerts"),
+    path("customers/<str:account>/alerts/change/", alerts.change, name="change_alert"),
+    path("customers/<str:account>/alerts/test/", alerts.send_test, name="send_test"),
+    path("customers/<str:account>/items/", items.of_customer, name="items"),
+    path("customers/<str:account>/items/ask/", items.ask, name="ask_for_item"),
+    path("alerts/", alerts.of_partner, name="alerts"),
+    path("alerts/change/", alerts.change_default, name="change_default_alert"),
+    path("alerts/language/", alerts.change_language, name="change_language"),
+    path("requests/", items.asked, name="item_requests"),
+    path("requests/<int:number>/withdraw/", items.withdraw, name="withdraw_request"),
     path("calls/", calls.listing, name="calls"),
     path("calls/totals/", calls.totals, name="call_totals"),
     path("calls.csv", calls.listing_file, name="calls_file"),

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern
 
-from ivy.staff import portal_pages
+from ivy.staff import item_requests, portal_pages
 from ivy.staff.change_pages import PersonChanges, ThingChanges
 from ivy.staff.control import urls as control
 from ivy.staff.customers import urls as customers
@@ -13,6 +13,9 @@ urlpatterns: list[URLPattern] = [
     *control.urlpatterns,
     *customers.urlpatterns,
     *review.urlpatterns,
+    staff_path("requests/", item_requests.ItemRequests, "item_requests"),
+    staff_path("requests/<int:pk>/confirm/", item_requests.AcceptRequest, "item_request_accept"),
+    staff_path("requests/<int:pk>/decline/", item_requests.DeclineRequest, "item_request_decline"),
     staff_path("changes/", PersonChanges, "changes"),
     staff_path("<slug:app>/<slug:model>/<path:object_id>/history/", ThingChanges, "changes_of"),
     staff_path("partners/<str:slug>/invite/", portal_pages.InvitePage, "invite_to_portal"),

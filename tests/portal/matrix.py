@@ -17,7 +17,7 @@ from billing.models import BillingItem, Customer, LedgerEntry, Partner
 from ivy.accounts.models import User
 from ivy.portal import brands
 from ivy.portal import people as people_of_portals
-from ivy.portal.models import PortalUser, Role
+from ivy.portal.models import ItemRequest, PortalUser, Role
 from notifications.models import NotificationContent, NotificationLog
 from tests import factories
 
@@ -72,6 +72,13 @@ class World:
         invited = people_of_portals.invite(
             partner, email=f"guest@{low}.example", role=Role.VIEWER, by=people[Role.OWNER].email
         ).invitation
+        asked = ItemRequest.objects.create(
+            customer=customer,
+            kind="new",
+            text=f"{word} wants a trunk",
+            on="2027-01-01",
+            asked_by=f"manager@{low}.example",
+        )
         mail = NotificationLog.objects.create(
             key=f"low_balance:{low}", kind="low_balance", customer=customer, partner=partner, message_id=f"<{low}>"
         )
@@ -87,6 +94,7 @@ class World:
             people=people,
             ids={
                 "mail": mail.key,
+                "request": str(asked.pk),
                 "invitation": str(invited.reference),
                 "link": people_of_portals.link_of(invited).split("/")[-2],
             },
@@ -114,6 +122,10 @@ def nothing(_world: World) -> dict[str, str]:
 
 def account(world: World) -> dict[str, str]:
     return {"account": world.customer.account}
+
+
+def terms(_world: World) -> dict[str, str]:
+    return {"threshold": "4.44", "remind_at_most": "3"}
 
 
 def calls_of(world: World) -> dict[str, str]:
@@ -161,6 +173,57 @@ ROWS: list[Row] = [
     Row("portal:customer", ids=account, absent=NO_ACCOUNT),
     Row("portal:ledger", ids=account, absent=NO_ACCOUNT),
     Row("portal:ledger_file", ids=account, absent=NO_ACCOUNT),
+    Row("portal:alerts"),
+    Row("portal:change_default_alert", Role.MANAGER, form=terms, answers=(302,)),
+    Row(
+        "portal:change_default_alert",
+        Role.MANAGER,
+        form=lambda world: {"do": "remove", "threshold": "999"},
+        answers=(302,),
+    ),
+    Row("portal:change_language", Role.MANAGER, form=lambda world: {"language": "en-GB"}, answers=(302,)),
+    Row(
+        "portal:change_language",
+        Role.MANAGER,
+        form=lambda world: {"language": "", "account": world.customer.account},
+        answers=(302, 404),
+    ),
+    Row("portal:customer_alerts", ids=account, absent=NO_ACCOUNT),
+    Row("portal:change_alert", Role.MANAGER, ids=account, absent=NO_ACCOUNT, form=terms, answers=(302,)),
+    Row(
+        "portal:send_test",
+        Role.MANAGER,
+        ids=account,
+        absent=NO_ACCOUNT,
+        form=lambda world: {"which": "exhausted"},
+        answers=(302,),
+    ),
+    Row("portal:items", ids=account, absent=NO_ACCOUNT),
+    Row(
+        "portal:ask_for_item",
+        Role.MANAGER,
+        ids=account,
+        absent=NO_ACCOUNT,
+        form=lambda world: {"text": "A trunk", "on": "2027-01-01"},
+        answers=(302,),
+    ),
+    Row(
+        "portal:ask_for_item",
+        Role.MANAGER,
+        ids=account,
+        absent=NO_ACCOUNT,
+        form=lambda world: {"text": "No more", "on": "2027-01-01", "item": world.item.reference},
+        answers=(302, 404),
+    ),
+    Row("portal:item_requests"),
+    Row(
+        "portal:withdraw_request",
+        Role.MANAGER,
+        ids=lambda world: {"number": world.ids["request"]},
+        absent={"number": "987654"},
+        form=nothing,
+        answers=(302,),
+    ),
     Row("portal:calls", query=calls_of),
     Row("portal:call_totals", query=calls_of),
     Row("portal:calls_file", query=calls_of),

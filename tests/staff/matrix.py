@@ -74,6 +74,8 @@ MAY: dict[str, frozenset[str]] = {
     "review_suppress": OPERATOR,
     "review_errant": STAFF,
     "review_apologise": OPERATOR,
+    "item_request_accept": BILLING,
+    "item_request_decline": BILLING,
     "accounts_user_add": ADMIN,
     "accounts_user_change": ADMIN,
     "auth_user_password_change": ADMIN,
@@ -86,7 +88,7 @@ OPEN_TO_ALL_STAFF = frozenset({"index", "app_list", "jsi18n", "search", "autocom
 
 LOOKED_AT = frozenset({
     "changes", "changes_of", "review", "review_mail", "review_twice",
-    "customer", "explain", "money_credits",
+    "customer", "explain", "money_credits", "item_requests",
     "control_now", "control_lately", "control_run", "control_run_part", "control_run_charges",
 })  # fmt: skip
 """Pages of the control room that are only looked at: they take no POST from anybody."""

@@ -11,7 +11,7 @@ from django_q.models import OrmQ, Task
 
 from billing.models import BalanceAlert, BillingRun
 from ivy.models import AuditEntry, CreditLimit, CreditRequest, CustomerNote, Incident, Probe
-from ivy.portal.models import PortalUser
+from ivy.portal.models import ItemRequest, PortalUser
 from notifications.models import BreakerLimits, NotificationLog
 from tests import factories
 from tests.notifications.mails import make_owed
@@ -38,6 +38,7 @@ def build() -> None:
         customer=customer, amount=500, currency="GBP", reference="matrix", reason="A week without telephone.",
         asked_by=factories.make_user(email="asker@ivy.example"),
     )  # fmt: skip
+    ItemRequest.objects.create(customer=customer, kind="new", text="A trunk.", on="2027-01-01", asked_by="o@q.example")
     make_owed()
     CustomerNote.objects.create(customer=customer, by="ann@ivy.example", text="Called.")
     AuditEntry.objects.create(by="ann@ivy.example", verb="note", noun="customer", name="MATRIX-1", summary="Noted.")
@@ -83,6 +84,8 @@ ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     **dict.fromkeys(("customer_alert", "customer_alert_end"), _of_alert),
     **dict.fromkeys(("money_credit_approve", "money_credit_decline", "money_credit_withdraw"), _of_credit),
     **dict.fromkeys(("money_reverse", "explain"), _of_entry),
+    "item_request_accept": lambda: {"args": [ItemRequest.objects.latest("pk").pk]},
+    "item_request_decline": lambda: {"args": [ItemRequest.objects.latest("pk").pk]},
     "changes_of": lambda: {"args": ["billing", "partner", "1"]},
     "invite_to_portal": lambda: {"args": ["matrix"]},
     "look_as_partner": lambda: {"args": ["matrix"]},

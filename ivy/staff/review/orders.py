@@ -149,7 +149,7 @@ class OrderPage(ActPage):
             .order_by("pk"),
         }
         world = [self.verb, sorted(foreseen.mails), foreseen.untrue, digest(foreseen.done), foreseen.reasons]
-        damage = " ".join(form.non_field_errors()) if form.is_bound else ""
+        damage = " ".join(map(str, form.non_field_errors())) if form.is_bound else ""
         refusal = damage or ("" if foreseen.done else self._nothing(foreseen, meanwhile))
         return Preview(world, context, "admin/staff/review/order_preview.html", refusal)
 
