@@ -21,7 +21,7 @@ def ask_for_item(customer: Customer, *, text: str, on: date, by: str) -> ItemReq
 
 
 def ask_for_end(item: BillingItem, *, text: str, on: date, by: str) -> ItemRequest:
-    """Ask that an item ends: `on` is the first day that is not charged. Raises NotPossible, also if it is asked already."""
+    """Ask that an item ends: `on` is the first day that is not charged. Raises NotPossible, also where it is asked."""
     if item.ends_on is not None and item.ends_on <= on:
         raise NotPossible(f"This item ends on {item.ends_on} already.")
     if on < item.starts_on:

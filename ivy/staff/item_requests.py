@@ -43,8 +43,9 @@ class _DecidingPage(ActPage):
 
     def about(self) -> dict[str, Any]:
         asked = self.asked
+        at = f"{asked.asked_at:%Y-%m-%d %H:%M} UTC"
         sentences = [
-            f"{asked.asked_by} of {asked.customer.partner.name} asked at {asked.asked_at:%Y-%m-%d %H:%M} UTC: {asked.text}",
+            f"{asked.asked_by} of {asked.customer.partner.name} asked at {at}: {asked.text}",
             f"From {asked.on} on." if asked.kind == RequestKind.NEW else f"{asked.item} is to end on {asked.on}.",
         ]
         if asked.state != RequestState.WAITING:

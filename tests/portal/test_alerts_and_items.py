@@ -150,9 +150,8 @@ class TestItemsThatAreAskedFor:
         item = factories.make_item(customer=customer, reference="trunk-1")
         url = reverse("portal:ask_for_item", args=["A-1"])
         at.post(url, {"item": "trunk-1", "text": "Not needed", "on": "2027-01-01"})
-        assert "asked for already" in said(
-            at.post(url, {"item": "trunk-1", "text": "x", "on": "2027-01-01"}, follow=True)
-        )
+        again = {"item": "trunk-1", "text": "x", "on": "2027-01-01"}
+        assert "asked for already" in said(at.post(url, again, follow=True))
         (asked,) = ItemRequest.objects.all()
         assert requests.accept(asked, by="ann@ivy.example", answer="Done.")
         assert not requests.accept(asked, by="ben@ivy.example", answer="Done.")
