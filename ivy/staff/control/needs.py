@@ -51,7 +51,7 @@ class Need:
 
 def needs(seen: Now) -> list[Need]:
     """Everything that needs a person. Nothing: all is well."""
-    found = [*_breaker(seen), *_halts(seen), *_copied(seen), *_queue(seen), *_reviews(seen), *_quarantine(seen)]
+    found = [*_breaker(seen), *_halts(seen), *_copied(seen), *_parts(seen), *_reviews(seen), *_quarantine(seen)]
     covered = {key for need in found for key in need.covers}
     found += [_alarm(alarm) for alarm in seen.alarms if alarm.key not in covered]
     found += [*_incidents(seen), *_offers(seen)]
@@ -123,26 +123,42 @@ def _copied(seen: Now) -> Iterator[Need]:
         "copied-database",
         BAD,
         "No customer is mailed from this database before somebody confirms it",
-        f"{seen.doubt[0].upper()}{seen.doubt[1:]}. Billing goes on.",
+        f"{_sentence(seen.doubt)} Billing goes on.",
         None,
         (Way("See what a confirmation would do", _reset(), "notifications.reset_breaker"), _runbook("copied-database")),
         covers=("copied-database",),
     )
 
 
-def _queue(seen: Now) -> Iterator[Need]:
-    """The queue's own silence, before its alarm has come: what it pokes is then left to tick."""
-    queue = next(part for part in seen.parts if part.part == "queue")
-    if queue.ok or queue.last_good_at is None or any(alarm.key == "queue" for alarm in seen.alarms):
-        return
-    yield Need(
-        "queue-silent",
-        WARNING,
-        "The queue does nothing",
-        "Billing and mails are left to tick, which looks every minute. Halting and resuming work all the same.",
-        queue.last_good_at,
-        (Way("Look at the signs of life", list_of("ivy.pulse"), "ivy.view_pulse"), _runbook("queue")),
-    )
+def _parts(seen: Now) -> Iterator[Need]:
+    """What is not well of the parts, before its alarm has come."""
+    alarmed = {alarm.page for alarm in seen.alarms}
+    for part in seen.parts:
+        title, alarm = PARTS.get(part.part, (f"The {part.part} is not well", part.part))
+        if part.ok or alarm in alarmed:
+            continue
+        yield Need(
+            f"part:{part.part}",
+            WARNING,
+            title,
+            f"{_sentence(part.detail)} {HALTING_WORKS if part.part == 'queue' else ''}".strip(),
+            part.since or part.last_good_at,
+            (*_where(alarm), _runbook(alarm)),
+        )
+
+
+HALTING_WORKS = "Billing and mails are left to tick, which looks every minute. Halting and resuming work all the same."
+PARTS = {
+    "queue": ("The queue does nothing", "queue"),
+    "billing": ("No billing run has ended well lately", "billing-runs"),
+    "cache": ("Redis can't be used", "cache"),
+    "processes": ("A process has fallen silent", "process-silent"),
+}
+"""What is said of a part, and the alarm that tells the same; else both by its name."""
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 REVIEWED = {
@@ -203,7 +219,7 @@ def _alarm(alarm: Alarm) -> Need:
         f"Alarm {alarm.key}" + (", well again and watched" if is_well else ""),
         alarm.words,
         alarm.since,
-        (*_where(alarm), _runbook(alarm.page)),
+        (*_where(alarm.page), _runbook(alarm.page)),
     )
 
 
@@ -230,10 +246,10 @@ PLACES = {
 """Where one looks first, by the page of the runbook that an alarm leads to."""
 
 
-def _where(alarm: Alarm) -> Sequence[Way]:
-    if alarm.page not in PLACES:
+def _where(page: str) -> Sequence[Way]:
+    if page not in PLACES:
         return ()
-    text, model = PLACES[alarm.page]
+    text, model = PLACES[page]
     app, noun = model.split(".")
     return (Way(text, list_of(model), f"{app}.view_{noun}"),)
 

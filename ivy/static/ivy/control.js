@@ -77,6 +77,11 @@
         });
     }
 
+    // The page is hidden until Alpine has begun, and nothing hidden takes the focus by itself.
+    document.addEventListener("alpine:initialized", () => {
+        requestAnimationFrame(() => document.querySelector(".act-form [autofocus]")?.focus());
+    });
+
     // A form that does something is sent once, and says that it is at it.
 
     document.addEventListener("submit", (event) => {
