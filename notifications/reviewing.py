@@ -187,18 +187,21 @@ def last_noted() -> int:
     return NotificationHistory.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
-def done_since(mark: int, ids: Collection[int]) -> list[tuple[str, str, int]]:
-    """Who has done what to how many of these mails since `last_noted` gave that mark: by, verb, count."""
+def done_since(mark: int, ids: Collection[int], *, but_by: str = "") -> list[tuple[str, str, int]]:
+    """Who has done what to how many of these mails since `last_noted` gave that mark: by, verb, count.
+
+    `but_by`: whose own doings are left out.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT by, verb, count(DISTINCT notification_id) FROM (
-                SELECT by, verb, notification_id FROM notifications_notificationhistory
-                WHERE id > %s ORDER BY id DESC LIMIT %s
+            SELECT by, verb, count(*) FROM (
+                SELECT DISTINCT by, verb, notification_id FROM notifications_notificationhistory
+                WHERE id > %s AND by <> %s AND notification_id IN (SELECT unnest(%s::bigint[]))
             ) lately
-            WHERE notification_id = ANY(%s) GROUP BY by, verb ORDER BY 3 DESC, 1, 2
+            GROUP BY by, verb ORDER BY 3 DESC, 1, 2
             """,
-            [mark, LOOKED_BACK, list(ids)],
+            [max(mark, last_noted() - LOOKED_BACK), but_by, list(ids)],
         )
         return cursor.fetchall()
 

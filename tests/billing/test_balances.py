@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.utils import timezone
 
-from billing.balances import by_day
-from billing.models import Customer
+from billing import balances
+from billing.balances import balance_at, by_day
+from billing.models import Customer, LedgerEntry
 from tests.factories import make_customer, make_entry
 
 pytestmark = pytest.mark.django_db
@@ -43,8 +44,6 @@ class TestABalanceByDay:
     def test_reads_back_through_more_entries_than_it_takes_at_a_time(self) -> None:
         customer = make_customer()
         now = timezone.now()
-        from billing.models import LedgerEntry
-
         LedgerEntry.objects.bulk_create(
             LedgerEntry(
                 key=f"payment:bank:{number}", customer=customer, kind="payment", amount=1, currency="GBP",
@@ -59,3 +58,23 @@ class TestABalanceByDay:
 
     def test_of_a_customer_without_any_entry_is_zero(self) -> None:
         assert {one.balance for one in by_day(make_customer())} == {Decimal(0)}
+
+
+class TestABalanceOfThePast:
+    def test_is_todays_without_what_was_posted_since(self) -> None:
+        customer = make_customer(balance=Decimal("12.50"))
+        then = timezone.now()
+        make_entry(customer=customer, amount=Decimal(30))
+        make_entry(customer=customer, amount=Decimal("-2.25"), kind="credit")
+        make_entry(amount=Decimal(99))  # somebody else's
+        assert balance_at(customer.pk, then) == Decimal("12.50")
+        assert balance_at(customer.pk, timezone.now()) == Decimal("40.25")
+
+    def test_is_not_known_where_very_much_was_posted_since(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(balances, "LOOKED_AT", 2)
+        customer = make_customer(balance=Decimal(1))
+        then = timezone.now()
+        make_entry(customer=customer, amount=Decimal(1))
+        assert balance_at(customer.pk, then) == Decimal(1)
+        make_entry(customer=customer, amount=Decimal(1))
+        assert balance_at(customer.pk, then) is None

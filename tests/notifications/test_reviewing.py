@@ -726,3 +726,94 @@ class TestTheCommandResetBreaker:
     def test_has_nothing_to_do_where_nothing_has_tripped(self) -> None:
         answer = command("reset_breaker", f"--reason={REASON}")
         assert (answer.status, answer.lines) == (0, ["notifications: working; the breaker had not halted them."])
+
+
+@pytest.mark.django_db
+class TestAPreview:
+    @pytest.mark.parametrize("verb", list(WAYS))
+    def test_tells_what_the_verb_then_does_and_writes_nothing(self, verb: Verb) -> None:
+        logs = [make_mail(state) for state in State]
+        keys = [*(log.key for log in logs), make_errant().key, "low_balance:none"]
+        with nothing_may_be_written():
+            foreseen = reviewing.preview(verb, keys)
+        done = reviewing.review(verb, keys, reason=REASON, by=ASTRID)
+        assert (foreseen.done, foreseen.left_alone) == (done.done, done.left_alone)
+        assert sum(count for *_, count in foreseen.mails) == len(done.done)
+
+    def test_counts_by_kind_partner_and_reason(self) -> None:
+        logs = [make_mail(State.HELD) for _ in range(3)] + [make_mail(State.FAILED)]
+        foreseen = reviewing.preview(Verb.APPROVE, [log.key for log in logs])
+        assert foreseen.mails == [("low_balance", "harbour", "breaker", 3)]
+        assert foreseen.reasons == [("it is failed: approve is for mails that are held", 1)]
+
+    def test_counts_those_that_would_not_go_out_after_all(self) -> None:
+        logs = [make_mail(State.HELD) for _ in range(3)]
+        move_balance(logs[0].customer, 50)
+        Customer.objects.filter(pk=logs[1].customer_id).update(status=CustomerStatus.CLOSED)
+        keys = [log.key for log in logs]
+        assert reviewing.preview(Verb.APPROVE, keys).untrue == 2
+        assert reviewing.preview(Verb.SUPPRESS, keys).untrue == 0
+
+
+@pytest.mark.django_db
+class TestOneApologyEach:
+    def make_errants(self, count: int) -> list[NotificationLog]:
+        """Of one recipient, the last one sent last."""
+        customer = make_customer(balance=100)
+        ago = timezone.now() - DAY
+        return [
+            make_errant(alert=make_watched(number + 1, customer=customer), sent_at=ago + timedelta(minutes=number))
+            for number in range(count)
+        ]
+
+    def apologise(self, logs: list[NotificationLog], by: str = ASTRID) -> Reviewed:
+        return reviewing.apologise([log.key for log in logs], reason=REASON, by=by, one_each=True)
+
+    def test_is_for_the_last_of_a_recipients_mails(self) -> None:
+        logs = self.make_errants(3)
+        assert self.apologise(logs).done == [logs[2].key]
+        assert apology_for(logs[2]).content.recipient == logs[2].customer.email
+
+    def test_is_not_repeated_for_another_of_them(self) -> None:
+        logs = self.make_errants(3)
+        self.apologise(logs)
+        again = self.apologise(logs, by=MEI)
+        assert again.done == []
+        assert again.left_alone[logs[0].key] == "its recipient got an apology since"
+        assert NotificationLog.objects.filter(kind="apology").count() == 1
+
+    def test_is_owed_again_for_a_mail_that_went_out_later(self) -> None:
+        logs = self.make_errants(1)
+        self.apologise(logs)
+        later = make_errant(alert=make_watched(7, customer=logs[0].customer))
+        assert self.apologise([*logs, later]).done == [later.key]
+
+    def test_goes_to_two_recipients_of_one_customer(self) -> None:
+        alert = make_watched()
+        logs = [make_errant(alert=alert, recipient=address) for address in ("a@example.net", "b@example.net")]
+        assert len(self.apologise(logs).done) == 2
+
+
+@pytest.mark.django_db
+class TestWhatOthersDid:
+    def test_is_told_from_a_mark_on(self) -> None:
+        logs = [make_mail(State.HELD) for _ in range(4)]
+        review(Verb.APPROVE, logs[0])
+        mark = reviewing.last_noted()
+        review(Verb.SUPPRESS, logs[1], logs[2], by=MEI)
+        review(Verb.APPROVE, logs[3])
+        ids = [log.pk for log in logs]
+        assert reviewing.done_since(mark, ids) == [(MEI, "suppress", 2), (ASTRID, "approve", 1)]
+        assert reviewing.done_since(mark, ids, but_by=MEI) == [(ASTRID, "approve", 1)]
+        assert reviewing.done_since(mark, ids[:1]) == []
+
+
+@real_commits
+class TestTwoPeopleWhoApologise:
+    def test_for_different_mails_of_one_recipient_send_one(self) -> None:
+        customer = make_customer(balance=100)
+        logs = [make_errant(alert=make_watched(number + 1, customer=customer)) for number in range(4)]
+        answers = at_once(
+            *(lambda log=log: reviewing.apologise([log.key], reason=REASON, by=ASTRID, one_each=True) for log in logs)
+        )
+        assert sum(len(answer.done) for answer in answers) == 1

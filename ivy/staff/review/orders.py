@@ -178,7 +178,7 @@ class OrderPage(ActPage):
                 "The database took too long over this, or somebody else has these mails in hand: nothing was done, to"
                 " none of them. Try again, or fewer at once."
             ) from error
-        others = [line for line in reviewing.done_since(mark, self.ids) if line[0] != self.by]
+        others = reviewing.done_since(mark, self.ids, but_by=self.by)
         level = messages.SUCCESS if len(reviewed.done) == len(keys) else messages.WARNING
         return Done(self._sentence(reviewed, others), self._onward(is_one), level)
 
