@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.db.models.functions import Now
 
 from billing import corrections
 from billing.corrections import Correction, NotCorrectable
-from billing.models import Customer, EntryKind, LedgerEntry
+from billing.models import CHARGE_KINDS, Customer, EntryKind, LedgerEntry
 from ivy.accounts.models import User
 from ivy.models import CreditKind, CreditLimit, CreditRequest, CreditState
 
@@ -46,6 +46,7 @@ def limit_of(currency: str) -> Decimal:
 def given_lately(customer: Customer, by: str) -> Decimal:
     """What this person gave the customer within the last day without asking a second one, in its currency."""
     given = LedgerEntry.objects.filter(
+        ~Q(kind__in=CHARGE_KINDS),  # the condition of the index of movements: charges are not looked through
         customer=customer,
         kind__in=[EntryKind.CREDIT, EntryKind.ADJUSTMENT],
         amount__gt=0,

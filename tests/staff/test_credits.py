@@ -185,6 +185,14 @@ class TestThePageOfWaitingCredits:
     def test_says_what_to_do_when_nothing_waits(self) -> None:
         assert "No credit waits." in text_of(browser_of(member("admin")).get(reverse("admin:money_credits")))
 
+    def test_is_where_the_first_page_leads_while_one_waits(self) -> None:
+        browser = browser_of(member("admin"))
+        assert "for a second person" not in text_of(browser.get(reverse("admin:index")))
+        ask(make_customer(), member("billing"))
+        answer = browser.get(reverse("admin:index"))
+        assert "1 credit waits for a second person" in text_of(answer)
+        assert reverse("admin:money_credits") in answer.content.decode()
+
     def test_asks_as_many_questions_for_many_as_for_one(self, django_assert_max_num_queries: Any) -> None:
         bill, browser = member("billing"), browser_of(member("admin"))
         for _ in range(15):

@@ -54,7 +54,7 @@ def needs(seen: Now) -> list[Need]:
     found = [*_breaker(seen), *_halts(seen), *_copied(seen), *_parts(seen), *_reviews(seen), *_quarantine(seen)]
     covered = {key for need in found for key in need.covers}
     found += [_alarm(alarm) for alarm in seen.alarms if alarm.key not in covered]
-    found += [*_incidents(seen), *_offers(seen)]
+    found += [*_incidents(seen), *_offers(seen), *_credits(seen)]
     return sorted(found, key=lambda need: LEVELS.index(need.level))
 
 
@@ -208,6 +208,20 @@ def _quarantine(seen: Now) -> Iterator[Need]:
             _runbook("quarantine"),
         ),
         covers=("quarantine",),
+    )
+
+
+def _credits(seen: Now) -> Iterator[Need]:
+    if not seen.credits_waiting:
+        return
+    wait = "credit waits" if seen.credits_waiting == 1 else "credits wait"
+    yield Need(
+        "credits",
+        NEWS,
+        f"{seen.credits_waiting:,} {wait} for a second person",
+        "Above the limit, whoever gives a credit can't approve it.",
+        None,
+        (Way("Look at them", reverse("admin:money_credits"), "ivy.view_creditrequest"),),
     )
 
 

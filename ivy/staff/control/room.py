@@ -11,7 +11,7 @@ from billing.backlog import Glance
 from billing.checks import HALT_FORGOTTEN
 from billing.models import BillingRun, HaltCause, Process, ProcessSwitch, RunState
 from billing.runs import HowFar
-from ivy import health, incidents, pulses
+from ivy import giving, health, incidents, pulses
 from ivy.charged import Charged, charged_lately
 from ivy.health import Part
 from ivy.incidents import Offer
@@ -72,6 +72,7 @@ class Now:
     parts: Sequence[Part]
     open_incidents: Sequence[Incident]
     offers: Sequence[Offer]
+    credits_waiting: int
 
     @property
     def halts(self) -> list[Switch]:
@@ -130,6 +131,7 @@ def now() -> Now:
         parts=health.seen(),
         open_incidents=list(Incident.objects.filter(resolved_at__isnull=True).order_by("-began_at")),
         offers=incidents.offers(),
+        credits_waiting=giving.credits_waiting(),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from unfold.dataclasses import SearchResult
 
 from ivy.accounts.models import User
@@ -39,6 +40,8 @@ class Search(StaffPage):
         began = time.monotonic()
         term = request.GET["s"].strip()
         results = [*_menu_lines(request, term), *_found(term, user)] if term else []
+        if term and not results:  # Unfold would show nothing at all
+            results = [SearchResult("Nothing is called so", "what can be found", reverse("admin:search"), "search")]
         pages = Paginator(results, PALETTE_ROWS)
         return TemplateResponse(
             request,
