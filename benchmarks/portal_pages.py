@@ -13,7 +13,16 @@ from contextlib import ExitStack
 
 from benchmarks import databases
 
-PAGES = ["portal:overview", "portal:people", "portal:settings"]
+PAGES = [
+    "portal:overview",
+    "portal:customers",
+    "portal:calls",
+    "portal:status",
+    "portal:banner",
+    "portal:people",
+    "portal:settings",
+    "status:page",
+]
 NOBODY_LISTENS = "redis://127.0.0.1:1/0"
 
 BUILD = """

@@ -27,13 +27,12 @@ def billing_cycle(*, by: str = "schedule") -> None:
         return
     with telemetry.span("billing cycle"):
         run = cycle.scheduled(by=by, may_go_on=stopping.may_go_on)
-    if run is None:
-        return
-    _tell(run)
+    if run is not None:
+        _tell(run)
+        if stopping.may_go_on():
+            notifications_pass(by=by)
     if stopping.may_go_on():
-        notifications_pass(by=by)
-    if stopping.may_go_on():
-        sums.sum_up()
+        sums.sum_up()  # while another process bills, too: a long run posts all the time
 
 
 def notifications_pass(*, by: str = "schedule") -> None:

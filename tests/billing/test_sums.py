@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from billing import reconcile, sums
 from billing.models import Customer, LedgerEntry, LedgerSum, LedgerSumMark
+from ivy import tasks
 from tests.factories import (
     harbour,
     make_call,
@@ -135,6 +136,12 @@ class TestSummingUp:
         assert drift() == []
         sums.sum_up()
         assert sum(in_march(lindqvist.partner_id).values()) == 4
+
+    def test_is_part_of_every_look_at_what_is_due(self, lindqvist: Customer) -> None:
+        post(lindqvist, 5)
+        for _ in range(2):
+            tasks.billing_cycle()
+            assert is_summed(lindqvist) == 5
 
     def test_is_done_by_one_at_a_time(self, lindqvist: Customer, elsewhere: psycopg.Connection) -> None:
         elsewhere.execute("SELECT pg_advisory_xact_lock(%s)", [sums.LOCK])
