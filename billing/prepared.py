@@ -6,11 +6,15 @@ Django's cursors put values into the text of each statement, so that the server 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from django.db import connection
 from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.transaction import TransactionManagementError
+
+# Of each connection, for as long as it lives: to make one takes as long as to use it.
+_cursors: WeakKeyDictionary[psycopg.Connection[Any], psycopg.Cursor[Any]] = WeakKeyDictionary()
 
 PREPARE_AFTER = 5  # runs; psycopg's own default, which Django switches off
 
@@ -23,7 +27,10 @@ def fetch(query: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]
     connection.ensure_connection()
     raw: Any = connection.connection
     raw.prepare_threshold = PREPARE_AFTER
-    with connection.wrap_database_errors, psycopg.Cursor(raw) as cursor:
+    cursor = _cursors.get(raw)
+    if cursor is None:
+        cursor = _cursors[raw] = psycopg.Cursor(raw)
+    with connection.wrap_database_errors:
         cursor.execute(query.encode(), parameters)
         return cursor.fetchall() if cursor.description else []
 

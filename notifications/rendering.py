@@ -8,7 +8,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email import policy
 from email.header import Header
@@ -53,6 +53,7 @@ class Written:
     `message` is what `assemble` makes of it, as it goes over the wire.
     """
 
+    recipient: str
     sender: str
     reply_to: str
     subject: str
@@ -94,6 +95,7 @@ def render(log: NotificationLog) -> Written:
     _refuse_what_no_header_holds(about)
     context = _told_by(kind, facts_of(about, at=about.as_of, pace=about.pace))
     written = Written(
+        recipient=about.content.recipient,
         sender=_sender(about.partner.sender_name or about.partner.name, about.partner.sender),
         reply_to=ascii_address(about.partner.reply_to) if about.partner.reply_to else "",
         subject=context["subject"],
@@ -206,15 +208,12 @@ def _named(error: Exception) -> str:
 
 def _try_out(log: NotificationLog, written: Written) -> bytes:
     """The message of it. Raises Unusable if none can be made, or its addresses would read otherwise."""
-    what = {field.name: getattr(written, field.name) for field in fields(written) if field.name != "message"}
-    # By id: given the log itself, it would take the place of the log's own content.
-    content = NotificationContent(notification_id=log.pk, recipient=log.content.recipient, **what)
     try:
-        message = assemble(log, content)
+        message = assemble(log, written)
         read = _addresses(message)
     except Exception as error:
         raise Unusable(f"No message can be made of it: {_named(error)}.") from error
-    if read != [ascii_address(log.partner.sender), ascii_address(content.recipient)]:
+    if read != [ascii_address(log.partner.sender), ascii_address(written.recipient)]:
         raise Unusable(f"No message can be made of it: its addresses would read {', '.join(read)}.")
     return message
 
@@ -241,7 +240,7 @@ def _read(header: str) -> tuple[str, ...]:
 # The message ---------------------------------------------------------------------------------------------------------
 
 
-def assemble(log: NotificationLog, content: NotificationContent) -> bytes:
+def assemble(log: NotificationLog, content: NotificationContent | Written) -> bytes:
     """The message, from what was frozen: byte for byte the same at every try, in ASCII, with CRLF.
 
     Reads `log.customer` where the mail can be declined: bring it along. Raises ValueError for what would begin a header
@@ -334,7 +333,7 @@ def for_backend(log: NotificationLog, content: NotificationContent) -> EmailMult
     return message
 
 
-def _headers(log: NotificationLog, content: NotificationContent) -> dict[str, str | Address]:
+def _headers(log: NotificationLog, content: NotificationContent | Written) -> dict[str, str | Address]:
     assert content.frozen_at, "a mail is frozen before it is assembled"
     is_plain = PLAIN_ADDRESS.fullmatch(content.recipient)
     to = content.recipient if is_plain else _address(content.recipient)

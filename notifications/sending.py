@@ -136,7 +136,7 @@ def _write(log: Any) -> bool:
     """Let the mail's content say what goes out; False if an earlier try has frozen it. Raises Unusable."""
     if hasattr(log, "message"):
         return True
-    content = getattr(log, "content", None)
+    content: Any = getattr(log, "content", None)
     if content is not None and content.frozen_at is not None:
         return False
     written = rendering.render(log)
