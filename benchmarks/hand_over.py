@@ -5,8 +5,12 @@
 Alike: both begin with their rows in PostgreSQL and write each mail only when it is delivered, one mail a recipient,
 from the same templates and with as much to tell; two processes each, with one connection to the mail server a process.
 What is left between them is what they promise: Ivy looks up the balance and its pace for each mail, takes one at a time
-past a point of no return, and commits twice for it; post-office finds the facts in the row that it sends, and commits
-once a batch of a hundred.
+past a point of no return, waits for the disk there, and keeps what it said; post-office finds the facts in the row that
+it sends, and commits once a batch of a hundred. So Ivy's figure depends on how long the disk takes for a commit: see
+`pg_test_fsync`.
+
+The mail server is `benchmarks.mail_sink`, which costs next to nothing and offers PIPELINING, as Postfix does; Ivy makes
+use of it.
 
 The third row is post-office as it comes: its own settings, with five connections a process, and mails that were written
 when they were queued, which is not counted.

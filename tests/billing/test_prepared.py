@@ -4,6 +4,7 @@ import pytest
 from django.db import ProgrammingError, connection, transaction
 
 from billing import prepared
+from billing.models import Partner
 
 pytestmark = pytest.mark.django_db
 
@@ -22,6 +23,15 @@ def test_are_part_of_the_transaction_that_is_open() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SHOW lock_timeout")
             assert cursor.fetchone() == ("7s",)
+
+
+def test_may_be_djangos_own() -> None:
+    for number in range(prepared.PREPARE_AFTER + 2):
+        with prepared.planned_once():
+            assert not Partner.objects.filter(slug=f"nobody-{number}").exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%billing_partner%'")
+        assert cursor.fetchone() == (1,)
 
 
 def test_raise_djangos_errors() -> None:
