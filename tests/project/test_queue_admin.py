@@ -1,5 +1,6 @@
 """The queue's pages in the admin: to be looked at. Nobody, whatever their rights, starts a function from there."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -76,3 +77,31 @@ class TestTheQueueSPages:
         row = model.objects.order_by("pk").first()
         answer = superuser.post(page(model, "delete", row.pk), {"post": "yes"})
         assert answer.status_code == (302 if model in {Failure, OrmQ} else 403)
+
+
+class TestWhatTheyTell:
+    def test_is_readable_and_no_pickle(self, superuser: Client) -> None:
+        now = timezone.now()
+        Task.objects.create(
+            id="a" * 32, name="night", func="ivy.tasks.billing_cycle", args=("secret-argument",),
+            kwargs={"token": "secret-keyword"}, started=now, stopped=now + timedelta(seconds=2.5), success=False,
+            result="the database was away : Traceback (most recent call last):\n  File x\nOperationalError: away",
+        )  # fmt: skip
+        told = superuser.get(page(Failure, "changelist")).text
+        for words in ("charges what is due, then tells customers", "2.5\N{NO-BREAK SPACE}s", "the database was away"):
+            assert words in told
+        assert "Traceback" not in told
+        whole = superuser.get(page(Failure, "change", "a" * 32)).text
+        assert "OperationalError: away" in whole
+        assert "ivy.tasks.billing_cycle" in whole
+        assert "secret" not in told + whole
+
+    def test_names_what_schedules_do_and_how_often(self, superuser: Client) -> None:
+        told = superuser.get(page(Schedule, "changelist")).text
+        for words in ("proves that the queue works", "every minute", "every 60 minutes"):
+            assert words in told
+
+    def test_survives_what_cannot_be_read(self, superuser: Client) -> None:
+        row = OrmQ.objects.get()
+        assert superuser.get(page(OrmQ, "changelist")).status_code == 200
+        assert superuser.get(page(OrmQ, "change", row.pk)).status_code == 200

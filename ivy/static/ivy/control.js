@@ -33,9 +33,17 @@
         if (live(event.detail.elt) && document.hidden) event.preventDefault();
     });
 
+    // What somebody has opened stays open.
+    const opened = (element) => [...element.querySelectorAll("details[id][open]")].map((details) => details.id);
+
     document.addEventListener("htmx:beforeSwap", (event) => {
+        if (live(event.detail.elt)) event.detail.elt.opened = opened(event.detail.elt);
         // An answer from elsewhere (a page to log in, a proxy's) is no part of this page.
         if (live(event.detail.elt) && !event.detail.xhr.getResponseHeader("X-Version")) event.detail.shouldSwap = false;
+    });
+
+    document.addEventListener("htmx:afterSwap", (event) => {
+        if (live(event.detail.elt)) event.detail.elt.opened?.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
     });
 
     document.addEventListener("htmx:afterRequest", (event) => {
