@@ -556,3 +556,15 @@ class TestNeighbours:
         first, second, third = (make_mail(State.SENT, is_errant=True) for _ in range(3))
         assert queues.neighbours(Which(Queue.ERRANT), second.pk) == (third.pk, first.pk)
         assert queues.neighbours(Which(Queue.HELD), second.pk) == (None, None)
+
+    @pytest.mark.parametrize(("name", "state"), [(Queue.WAITING, State.PENDING), (Queue.SENT, State.SENT)])
+    def test_go_by_time_where_the_queue_does(self, name: Queue, state: State) -> None:
+        now = timezone.now()
+        logs = [
+            make_mail(state, next_try_at=at, sending_at=at if state == State.SENT else None)
+            for at in (now - timedelta(minutes=minutes) for minutes in (1, 3, 2))
+        ]
+        order = [logs[0], logs[2], logs[1]] if name == Queue.SENT else [logs[1], logs[2], logs[0]]
+        assert [log.pk for log in queues.page(Which(name), size=9)] == [log.pk for log in order]
+        assert queues.neighbours(Which(name), order[1].pk) == (order[0].pk, order[2].pk)
+        assert [log.pk for log in queues.page(Which(name), after=order[0].pk, size=9)] == [log.pk for log in order[1:]]

@@ -258,7 +258,7 @@ class MailPage(StaffPage):
             others=NotificationLog.objects.filter(customer=log.customer_id)
             .exclude(pk=pk)
             .select_related("content")
-            .order_by("-pk")[:OTHERS_SHOWN],
+            .order_by("-created_at", "-pk")[:OTHERS_SHOWN],
             others_shown=OTHERS_SHOWN,
             apologies=NotificationLog.objects.filter(errant=log).order_by("pk"),
         )
