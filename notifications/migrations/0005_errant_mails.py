@@ -1,4 +1,4 @@
-"""Errant mails and apologies are few among all that were ever sent: their queue is read by indexes of their own."""
+"""The queue of errant mails is read by an index of its own: they are few among all that were ever sent."""
 
 from django.db import migrations, models
 
@@ -13,9 +13,5 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='notificationlog',
             index=models.Index(models.F('id'), condition=models.Q(('is_errant', True)), name='errant_mails'),
-        ),
-        migrations.AddIndex(
-            model_name='notificationlog',
-            index=models.Index(models.F('customer'), models.F('recipient_hash'), models.F('created_at'), condition=models.Q(('kind', 'apology')), name='apologies'),
         ),
     ]

@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth.models import Group
@@ -366,6 +367,15 @@ class TestAnOrder:
 
     def test_of_nothing_is_refused(self, operator: Client) -> None:
         assert "No mails are chosen" in words(opened(operator, "suppress"))
+
+    def test_sent_without_a_session_comes_back_with_all_that_were_chosen(self, operator: Client) -> None:
+        chosen = [make_mail(State.HELD).pk for _ in range(3)]
+        form = form_of(opened(operator, "approve", ids=chosen, queue="held"))
+        address = f"{reverse('admin:review_approve')}?queue=held&{'&'.join(f'ids={pk}' for pk in chosen)}"
+        answer = Client().post(address, form)
+        back = parse_qs(urlsplit(answer.headers["Location"]).query)["next"][0]
+        assert "3 mails would be changed" in words(operator.get(back))
+        assert not AuditEntry.objects.exists()
 
     def test_goes_on_to_the_next_mail_of_the_queue(self, operator: Client) -> None:
         first, second = make_mail(State.HELD), make_mail(State.HELD)
