@@ -53,6 +53,9 @@ STATES: dict[Queue, State] = {
 
 NEWEST_FIRST = frozenset({Queue.ERRANT, Queue.SENT})
 
+ORDERED_BY = {Queue.WAITING: "next_try_at", Queue.SENT: "sending_at"}
+"""What the queue's index is ordered by, where that is not the id: by id, all that was ever owed would be read."""
+
 WORDLESS = frozenset({Queue.ERRANT, Queue.SENT})
 """Where the mail server's thanks, another one for each mail, tell no cause."""
 
@@ -187,21 +190,38 @@ def _apology_since() -> QuerySet[NotificationLog]:
 
 def page(which: Which, *, after: int | None = None, size: int) -> list[NotificationLog]:
     """The next mails in the queue's order, after the one with that id; with customer, partner and content."""
-    found = in_order(which)
-    if after is not None:
-        found = found.filter(pk__lt=after) if which.newest_first else found.filter(pk__gt=after)
+    found = in_order(which) if after is None else _beside(which, after)
     return list(found.select_related("customer", "partner", "content").annotate(happened_at=HAPPENED_AT)[:size])
 
 
 def in_order(which: Which) -> QuerySet[NotificationLog]:
-    return rows(which).order_by("-pk" if which.newest_first else "pk")
+    """The mails in the queue's order: the oldest first, or the newest."""
+    return _ordered(rows(which), which, is_down=which.newest_first)
 
 
 def neighbours(which: Which, pk: int) -> tuple[int | None, int | None]:
     """The ids of the mails before and after this one in the queue, whether it is still there or not."""
-    later = rows(which).filter(pk__gt=pk).order_by("pk").values_list("pk", flat=True).first()
-    earlier = rows(which).filter(pk__lt=pk).order_by("-pk").values_list("pk", flat=True).first()
-    return (later, earlier) if which.newest_first else (earlier, later)
+    before = _beside(which, pk, is_back=True).values_list("pk", flat=True).first()
+    after = _beside(which, pk).values_list("pk", flat=True).first()
+    return before, after
+
+
+def _beside(which: Which, pk: int, *, is_back: bool = False) -> QuerySet[NotificationLog]:
+    """The mails after this one in the queue's order, the nearest first; or those before it."""
+    is_down = which.newest_first != is_back
+    far = "lt" if is_down else "gt"
+    column = ORDERED_BY.get(which.queue)
+    beyond = Q(**{f"pk__{far}": pk})
+    if column:
+        edge = NotificationLog.objects.filter(pk=pk).values(column)[:1]
+        beyond = Q(**{f"{column}__{far}": edge}) | (Q(**{column: edge}) & beyond)
+    return _ordered(rows(which).filter(beyond), which, is_down=is_down)
+
+
+def _ordered(found: QuerySet[NotificationLog], which: Which, *, is_down: bool) -> QuerySet[NotificationLog]:
+    sign = "-" if is_down else ""
+    columns = [ORDERED_BY[which.queue], "pk"] if which.queue in ORDERED_BY else ["pk"]
+    return found.order_by(*(sign + column for column in columns))
 
 
 def ids(which: Which) -> tuple[list[int], bool]:

@@ -20,7 +20,6 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.utils.http import urlencode
 from django.views import View
 from django.views.decorators.cache import never_cache
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -227,8 +226,9 @@ def staff_path(route: str, page: type[StaffPage], name: str) -> URLPattern:
             if request.headers.get("HX-Request"):
                 return HttpResponse("You are logged out.", status=401, content_type="text/plain")
             if request.method == "POST":
-                query = {**request.GET.dict(), LOST: "1"}
-                return redirect_to_login(f"{request.path}?{urlencode(query)}", reverse("admin:login"))
+                query = request.GET.copy()
+                query[LOST] = "1"
+                return redirect_to_login(f"{request.path}?{query.urlencode()}", reverse("admin:login"))
         return view(request, *args, **kwargs)
 
     return path(route, for_staff, name=name)

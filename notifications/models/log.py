@@ -138,6 +138,9 @@ class NotificationLog(models.Model):
             models.Index(F("order"), condition=Q(order__isnull=False), name="mails_by_order"),
             models.Index(F("covered_by"), condition=Q(because=Because.COVERED), name="covered_mails"),
             models.Index(F("id"), condition=Q(is_errant=True), name="errant_mails"),
+            models.Index(
+                F("customer"), F("recipient_hash"), F("created_at"), condition=Q(kind="apology"), name="apologies"
+            ),
         ]
 
     def __str__(self) -> str:

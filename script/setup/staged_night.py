@@ -30,12 +30,23 @@ WITH customer AS (
         ) AS s (first, last, state, because, detail) WHERE g BETWEEN first AND last
     ) s
     JOIN customer c ON c.place = g %% c.customers
-    RETURNING id, customer_id, state
+    RETURNING id, customer_id, state, created_at
+), tried AS (
+    INSERT INTO notifications_deliveryattempt (
+        notification_id, number, token, host, pid, process_started, server, began_at, ended_at, phase, outcome, words,
+        has_journal, provider_id
+    )
+    SELECT m.id, 1, 1, 'alpha', 1, '1', 'mail.ivy.example:587', m.created_at + interval '10 minutes',
+        m.created_at + interval '10 minutes 31 seconds', 'reply', 'unknown',
+        'no answer within 30 seconds after the body', false, ''
+    FROM mail m WHERE m.state = 'uncertain'
 )
 INSERT INTO notifications_notificationcontent
     (notification_id, recipient, sender, reply_to, subject, text, html, frozen_at)
 SELECT m.id, c.email, 'billing@ivy.example', 'help@ivy.example', 'Low balance on account ' || c.account,
-    CASE WHEN m.state = 'held' THEN '' ELSE 'Your balance has fallen below your threshold. Please top up.' END, '',
+    CASE WHEN m.state = 'held' THEN '' ELSE 'Your balance has fallen below your threshold. Please top up.' END,
+    CASE WHEN m.state = 'held' THEN '' ELSE
+        '<h2>Low balance</h2><p>Your balance has fallen below your threshold. Please top up.</p>' END,
     CASE WHEN m.state = 'held' THEN NULL ELSE now() END
 FROM mail m JOIN billing_customer c ON c.id = m.customer_id
 """

@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth.models import Group
@@ -367,6 +368,15 @@ class TestAnOrder:
     def test_of_nothing_is_refused(self, operator: Client) -> None:
         assert "No mails are chosen" in words(opened(operator, "suppress"))
 
+    def test_sent_without_a_session_comes_back_with_all_that_were_chosen(self, operator: Client) -> None:
+        chosen = [make_mail(State.HELD).pk for _ in range(3)]
+        form = form_of(opened(operator, "approve", ids=chosen, queue="held"))
+        address = f"{reverse('admin:review_approve')}?queue=held&{'&'.join(f'ids={pk}' for pk in chosen)}"
+        answer = Client().post(address, form)
+        back = parse_qs(urlsplit(answer.headers["Location"]).query)["next"][0]
+        assert "3 mails would be changed" in words(operator.get(back))
+        assert not AuditEntry.objects.exists()
+
     def test_goes_on_to_the_next_mail_of_the_queue(self, operator: Client) -> None:
         first, second = make_mail(State.HELD), make_mail(State.HELD)
         asked = opened(operator, "approve", ids=first.pk, queue="held")
@@ -556,3 +566,15 @@ class TestNeighbours:
         first, second, third = (make_mail(State.SENT, is_errant=True) for _ in range(3))
         assert queues.neighbours(Which(Queue.ERRANT), second.pk) == (third.pk, first.pk)
         assert queues.neighbours(Which(Queue.HELD), second.pk) == (None, None)
+
+    @pytest.mark.parametrize(("name", "state"), [(Queue.WAITING, State.PENDING), (Queue.SENT, State.SENT)])
+    def test_go_by_time_where_the_queue_does(self, name: Queue, state: State) -> None:
+        now = timezone.now()
+        logs = [
+            make_mail(state, next_try_at=at, sending_at=at if state == State.SENT else None)
+            for at in (now - timedelta(minutes=minutes) for minutes in (1, 3, 2))
+        ]
+        order = [logs[0], logs[2], logs[1]] if name == Queue.SENT else [logs[1], logs[2], logs[0]]
+        assert [log.pk for log in queues.page(Which(name), size=9)] == [log.pk for log in order]
+        assert queues.neighbours(Which(name), order[1].pk) == (order[0].pk, order[2].pk)
+        assert [log.pk for log in queues.page(Which(name), after=order[0].pk, size=9)] == [log.pk for log in order[1:]]

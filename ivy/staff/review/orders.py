@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import messages
 from django.db import OperationalError, connection, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 from unfold.widgets import UnfoldBooleanWidget
 
 from billing import halting
 from billing.models import Process
-from ivy.staff.acts import DoneAlready, Refused, act, refuse_twice
+from ivy.staff.acts import Refused, act
 from ivy.staff.pages import ActForm, ActPage, Done, Preview
 from ivy.staff.review import filters
 from ivy.staff.review.selection import Damaged, pack, unpack
@@ -102,17 +102,6 @@ class OrderPage(ActPage):
         form.full_clean()
         self.ids = form.cleaned_data["which"]
         return form
-
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """As every page that acts; but a form that was done is told before anything else is looked at."""
-        once = self.form(request.POST).cleaned_data.get("once")
-        try:
-            if once is not None:
-                refuse_twice(once)
-        except DoneAlready as already:
-            messages.info(request, str(already))
-            return HttpResponseRedirect(self.back())
-        return super().post(request, *args, **kwargs)
 
     def page(self, **context: Any) -> HttpResponse:
         """With the count in the button, so that nobody sends off more than they meant to."""

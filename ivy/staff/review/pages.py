@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from billing import halting
 from billing.admin.base import money
@@ -58,22 +58,6 @@ TAGS = {
     State.FAILED: "is-bad",
     State.SUPPRESSED: "",
 }
-
-
-def customer_address(account: str, pk: int) -> str:
-    """The page of a customer: the one that tells all, where there is one."""
-    try:
-        return reverse("admin:customer", args=[account])
-    except NoReverseMatch:
-        return reverse("admin:billing_customer_change", args=[pk])
-
-
-def breaker_address() -> str:
-    """Where the breaker is reset, or at least seen."""
-    try:
-        return reverse("admin:control_reset_breaker")
-    except NoReverseMatch:
-        return reverse("admin:notifications_breakertrip_changelist")
 
 
 @dataclass(frozen=True)
@@ -156,7 +140,6 @@ class QueuePage(StaffPage):
             is_empty=is_empty,
             halts=halting.active_halts((Process.NOTIFICATIONS,)),
             trip=breaker.open_trip() if which.queue in {Queue.HELD, Queue.WAITING} else None,
-            breaker_address=breaker_address(),
             choices=filters.choices(which),
             chips=filters.chips(which),
             is_narrowed=filters.is_narrowed(which),
@@ -235,7 +218,6 @@ class MailPage(StaffPage):
             tag=TAGS.get(State(log.state), "is-news"),
             because=Because(log.because).label if log.because else "",
             says=_says(log),
-            customer_address=customer_address(log.customer.account, log.customer_id),
             buttons=buttons(
                 request,
                 VERBS[queue] if queue is not None else (),
@@ -258,7 +240,7 @@ class MailPage(StaffPage):
             others=NotificationLog.objects.filter(customer=log.customer_id)
             .exclude(pk=pk)
             .select_related("content")
-            .order_by("-pk")[:OTHERS_SHOWN],
+            .order_by("-created_at", "-pk")[:OTHERS_SHOWN],
             others_shown=OTHERS_SHOWN,
             apologies=NotificationLog.objects.filter(errant=log).order_by("pk"),
         )
