@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import connection
 
-from billing import halting, items, quarantine, quiet_sources, runs
+from billing import halting, items, quiet_sources, runs, waiting
 from billing.checking import Check
 from billing.models import (
     BillingChunk,
@@ -346,14 +346,14 @@ def _items_left(seen: _Seen) -> tuple[int, date | None]:
 
 def _quarantine(seen: _Seen) -> Check:
     """More calls than a person looks through, or some that nobody has looked at for days."""
-    waiting = quarantine.waiting(counted_to=COUNTED)
-    total = sum(calls for _, calls, _ in waiting)
-    oldest = min((since for _, _, since in waiting), default=None)
+    found = waiting.by_reason(counted_to=COUNTED)
+    total = sum(calls for _, calls, _ in found)
+    oldest = min((since for _, _, since in found), default=None)
     is_full = total > MANY_IN_QUARANTINE
     if oldest is None or not (is_full or seen.now - oldest > LONG_IN_QUARANTINE):
         return Check("quarantine")
     reasons = ", ".join(
-        f"{_at_most(calls)} {reason.replace('_', ' ')}" for reason, calls, _ in sorted(waiting, key=lambda row: -row[1])
+        f"{_at_most(calls)} {reason.replace('_', ' ')}" for reason, calls, _ in sorted(found, key=lambda row: -row[1])
     )
     return Check(
         "quarantine",

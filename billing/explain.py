@@ -117,7 +117,7 @@ def _call_charge(entry: LedgerEntry) -> Iterator[str]:
         return
     yield from _who_called_whom(call)
     yield from _why_this_rate(call, rate)
-    rounded = yield from _how_the_price_is_made(call, rate, entry.billed_seconds)
+    rounded = yield from steps_of_price(rate, call.record.seconds, billed=entry.billed_seconds)
     if rounded != -entry.amount:
         charged = _money(-entry.amount, entry.currency)
         yield f"Charged was {charged}: the price list rounded otherwise when the call was billed."
@@ -131,8 +131,8 @@ def _free_call(free: FreeCall) -> Iterator[str]:
         rate = _rate(free.rate_id)
         if rate is not None:
             yield from _why_this_rate(call, rate)
-            yield from _how_the_price_is_made(call, rate, free.billed_seconds)
-    yield f"The call is free: {_WHY_FREE[FreeReason(free.reason)]}"
+            yield from steps_of_price(rate, call.record.seconds, billed=free.billed_seconds)
+    yield f"The call is free: {WHY_FREE[FreeReason(free.reason)]}"
     if call is not None:
         yield from _others_with_this_key(free.call_key, call)
 
@@ -141,7 +141,7 @@ def _quarantined_call(row: QuarantinedCall) -> Iterator[str]:
     call = _find_call(row.call_key, row=row)
     if call is not None:
         yield from _who_called_whom(call)
-    why, remedy = _WHY_QUARANTINED[QuarantineReason(row.reason)]
+    why, remedy = WHY_QUARANTINED[QuarantineReason(row.reason)]
     if call is not None and call.customer is not None and row.reason == QuarantineReason.NO_RATE:
         deck = _deck_of(call)
         name = f"The price list “{deck}”" if deck else "The customer's price list"
@@ -192,25 +192,28 @@ def _why_this_rate(call: _Call, rate: Rate) -> Iterator[str]:
         why = "the one that held for the customer when the call was billed; now it is another"
     yield f"Its price comes from the price list “{deck}”: {why}."
 
+    valid = f"was valid when the call {'was answered' if call.record.answered_at else 'began'}"
+    yield why_this_prefix(rate, number, at=call.rated_at, valid=valid)
+
+
+def why_this_prefix(rate: Rate, number: str, *, at: datetime, valid: str) -> str:
+    """Why the number has this rate of its deck; `valid` says when: “is valid on that day”."""
     prefixes = [number[:length] for length in range(1, LONGEST_PREFIX + 1) if length <= len(number)]
-    valid = Q(valid_from__isnull=True) | Q(valid_from__lte=call.rated_at)
-    valid &= Q(valid_to__isnull=True) | Q(valid_to__gt=call.rated_at)
-    others = deck.rates.filter(valid, prefix__in=prefixes).exclude(pk=rate.pk)
+    is_valid = Q(valid_from__isnull=True) | Q(valid_from__lte=at)
+    is_valid &= Q(valid_to__isnull=True) | Q(valid_to__gt=at)
+    others = rate.deck.rates.filter(is_valid, prefix__in=prefixes).exclude(pk=rate.pk)
     shorter = sorted((one for one in others if len(one.prefix) < len(rate.prefix)), key=lambda one: -len(one.prefix))
     later = [one.prefix for one in others if len(one.prefix) >= len(rate.prefix)]
-    told = (
-        f"{number} begins with {_prefix(rate)}, the longest prefix in it that was valid when the call"
-        f" {'was answered' if call.record.answered_at else 'began'}."
-    )
+    told = f"{number} begins with {_prefix(rate)}, the longest prefix in it that {valid}."
     if shorter:
         told += f" Shorter ones that would fit: {', '.join(map(_prefix, shorter))}."
     if later:
         told += f" ({', '.join(later)} was entered only after the call was billed.)"
-    yield told
+    return told
 
 
-def _how_the_price_is_made(call: _Call, rate: Rate, billed: int | None) -> Generator[str, None, Decimal]:
-    """Yield the steps from seconds to price; what comes out is returned."""
+def steps_of_price(rate: Rate, answered_seconds: int, *, billed: int | None) -> Generator[str, None, Decimal]:
+    """Yield the steps from seconds to price; what comes out is returned. `billed`: where they were kept."""
     deck, first, step = rate.deck, rate.first_increment, rate.increment
     with connection.cursor() as cursor:
         cursor.execute(
@@ -224,7 +227,7 @@ def _how_the_price_is_made(call: _Call, rate: Rate, billed: int | None) -> Gener
             """,
             {
                 "billed": billed,
-                "seconds": call.record.seconds,
+                "seconds": answered_seconds,
                 "first": first,
                 "step": step,
                 "price": rate.price_per_minute,
@@ -237,7 +240,7 @@ def _how_the_price_is_made(call: _Call, rate: Rate, billed: int | None) -> Gener
         seconds, before_minimum, exact, rounded = cursor.fetchone()
     how = f"at least {first}, then in steps of {step}" if first != step else f"in steps of {step}"
     how = "second by second" if first == step == 1 else how
-    yield f"{_seconds(call.record.seconds)} are billed as {seconds} seconds: {how}."
+    yield f"{_seconds(answered_seconds)} are billed as {seconds} seconds: {how}."
     fee = f"{_figure(rate.connect_fee)} connection fee + " if rate.connect_fee else ""
     per_minute = f"{_figure(rate.price_per_minute)} a minute × {seconds} / 60"
     yield f"Price: {fee}{per_minute} = {_money(before_minimum, deck.currency)}."
@@ -292,13 +295,17 @@ def _find_call(key: str, *, row: QuarantinedCall | None = None) -> _Call | None:
 
 def _deck_of(call: _Call) -> RateDeck | None:
     """The price list that the call would be charged by now."""
-    customer = call.customer
-    assert customer is not None
+    assert call.customer is not None
+    return deck_now(call.customer, call.direction)
+
+
+def deck_now(customer: Customer, direction: str) -> RateDeck | None:
+    """The price list of the customer's calls in this direction: its own, else its partner's. None: there is none."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT deck_of_call(%s, %s, %s, %s, %s, %s)",
             [
-                call.direction,
+                direction,
                 customer.rate_deck_id,
                 customer.inbound_deck_id,
                 customer.currency,
@@ -472,7 +479,7 @@ def _aftermath(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
 
 _ROUNDINGS = {Rounding.HALF_UP: "half up", Rounding.UP: "always up", Rounding.HALF_EVEN: "half to even"}
 
-_WHY_FREE = {
+WHY_FREE = {
     FreeReason.NOT_ANSWERED: "nobody answered, and only answered calls cost something.",
     FreeReason.ZERO_SECONDS: "it lasted no second; then not even a connection fee is due.",
     FreeReason.INTERNAL: "it is an internal leg of the switch, not a call to anybody.",
@@ -484,7 +491,7 @@ _WHY_FREE = {
 _BY_ITSELF = "the call then comes back by itself with the next run."
 _RELEASE = "If it is to be charged as it stands, release it (release_quarantine); if not, dismiss it."
 
-_WHY_QUARANTINED = {
+WHY_QUARANTINED = {
     QuarantineReason.NO_CUSTOMER: (
         "Neither account code nor peer nor number in its record names a customer.",
         f"give the customer the call identity that is missing; {_BY_ITSELF}",

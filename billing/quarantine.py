@@ -5,14 +5,17 @@ again. Its record never changes; whose call it is, and in which direction, is fo
 are valid at the call's start.
 """
 
-from collections.abc import Collection
-from datetime import datetime
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 from django.db import connection, transaction
 
 from billing.attribution import ATTRIBUTED, NAMES_NOBODY, NAMES_TWO
 from billing.imports.call_formats import FORMATS
-from billing.models import BatchKind, QuarantineReason, Source
+from billing.models import BatchKind, QuarantineReason
+from billing.rating import rated
+from billing.waiting import EVERYTHING, Selection, selected
 
 # What a saved identity, rate or customer may have mended. An identity that was missing may also show a customer's
 # account; a customer may have got a deck, or been opened again.
@@ -32,6 +35,24 @@ MENDS = {
 NEEDS_A_CUSTOMER = [QuarantineReason.NO_CUSTOMER, QuarantineReason.AMBIGUOUS_CUSTOMER]
 
 
+@dataclass(frozen=True)
+class Fate:
+    """What would become of some calls, were they released now: `outcome` charge, free or quarantine, or left waiting.
+
+    `left`: they can't be released, as they name no customer, or their id was charged or free already. `amount`: what
+    they would be charged together, positive. Of one call also its price's rate and seconds, and whose it would be.
+    """
+
+    outcome: str
+    reason: str
+    calls: int
+    currency: str = ""
+    amount: Decimal = Decimal(0)
+    rate_id: int | None = None
+    billed_seconds: int | None = None
+    account: str = ""
+
+
 def recall_mended(*, for_preview: bool = False) -> int:
     """Release the calls whose cause may have been mended since the last time; how many. Quick when nothing was saved.
 
@@ -47,75 +68,66 @@ def recall_mended(*, for_preview: bool = False) -> int:
             )
             kinds = {row[0] for row in cursor.fetchall()}
         reasons = set().union(*(MENDS[kind] for kind in kinds))
-        return _release(reasons, source=None) if reasons else 0
+        return _release(Selection(reasons=tuple(reasons))) if reasons else 0
 
 
-def waiting(*, counted_to: int) -> list[tuple[str, int, datetime]]:
-    """Calls that wait, by reason: how many (counted so far, and one more: beyond), and since when the oldest."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT r.reason, counted.calls, oldest.since
-            FROM unnest(%s::text[]) r (reason)
-            CROSS JOIN LATERAL (
-                SELECT since FROM billing_quarantinedcall
-                WHERE state = 'waiting' AND reason = r.reason ORDER BY since LIMIT 1
-            ) oldest
-            CROSS JOIN LATERAL (
-                SELECT count(*) AS calls FROM (
-                    SELECT FROM billing_quarantinedcall WHERE state = 'waiting' AND reason = r.reason LIMIT %s
-                ) counted_so_far
-            ) counted
-            """,
-            [QuarantineReason.values, counted_to + 1],
-        )
-        return cursor.fetchall()
+def release(selection: Selection = EVERYTHING, *, at_most: int | None = None) -> int:
+    """Release the waiting calls that are meant, the longest waiting first; how many. May be repeated.
 
-
-def release(*, source: Source | None = None, reasons: Collection[QuarantineReason] | None = None) -> int:
-    """Release the waiting calls of the source (all) that wait for these reasons (any); how many. May be repeated.
-
-    Left waiting are calls that still name no customer, or two, and those whose id was charged or free already under
-    another content: the same call id never bills twice.
+    Left waiting are calls that still name no customer, or two, those whose id was charged or free already under
+    another content (the same call id never bills twice), and those that somebody else is deciding about just now.
     """
-    with transaction.atomic(durable=True):
-        return _release(set(reasons or QuarantineReason), source=source)
+    with transaction.atomic():
+        return _release(selection, at_most=at_most)
 
 
-def dismiss(
-    *, by: str, why: str, source: Source | None = None, reasons: Collection[QuarantineReason] | None = None
-) -> int:
+def dismiss(selection: Selection = EVERYTHING, *, by: str, why: str, at_most: int | None = None) -> int:
     """Put the waiting calls away for good: they will not be charged; how many. A person answers for it, by name."""
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
+    chosen, values = selected(selection)
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             UPDATE billing_quarantinedcall q SET state = 'dismissed', dismissed_by = %(by)s, dismissed_because = %(why)s
-            WHERE q.state = 'waiting' AND q.reason = ANY(%(reasons)s)
-              AND (%(source)s::text IS NULL OR starts_with(q.call_key, 'call:' || %(source)s || ':'))
-            """,
-            {
-                "by": by,
-                "why": why,
-                "reasons": list(reasons or QuarantineReason),
-                "source": source.name if source else None,
-            },
+            WHERE q.state = 'waiting' AND q.id IN (
+                SELECT q.id {chosen} ORDER BY q.since, q.id LIMIT %(at_most)s FOR UPDATE OF q SKIP LOCKED
+            )
+            """,  # noqa: S608 - texts of ours
+            {**values, "by": by, "why": why, "at_most": at_most},
         )
         return cursor.rowcount
 
 
-def _release(reasons: Collection[QuarantineReason], *, source: Source | None) -> int:
+def fates(selection: Selection = EVERYTHING, *, at_most: int | None = None) -> list[Fate]:
+    """What would become of the waiting calls that are meant, were they released now, most of them first.
+
+    By the queries that release and bill them. Writes nothing, holds no lock.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(
-            _RELEASE,
-            {
-                "reasons": [str(reason) for reason in reasons],
-                "needs_a_customer": [str(reason) for reason in NEEDS_A_CUSTOMER],
-                "source": source.pk if source else None,
-                "any_identity_formats": _formats_whose_account_is_any_identity(),
-                "kind": BatchKind.RELEASE.value,
-            },
-        )
+        cursor.execute(*_query(_FATES, selection, at_most=at_most, lock=""))
+        return [
+            Fate(outcome, reason or "", calls, currency or "", amount or Decimal(0), rate_id, seconds, account or "")
+            for outcome, reason, calls, currency, amount, rate_id, seconds, account in cursor.fetchall()
+        ]
+
+
+def _release(selection: Selection, *, at_most: int | None = None) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(*_query(_RELEASE, selection, at_most=at_most, lock="FOR UPDATE OF q SKIP LOCKED"))
         return int(cursor.fetchone()[0])
+
+
+def _query(text: str, selection: Selection, *, at_most: int | None, lock: str) -> tuple[str, dict[str, Any]]:
+    chosen, values = selected(selection)
+    return (
+        text.replace("{waiting}", f"{chosen} ORDER BY q.since, q.id LIMIT %(at_most)s {lock}"),
+        {
+            **values,
+            "at_most": at_most,
+            "needs_a_customer": [str(reason) for reason in NEEDS_A_CUSTOMER],
+            "any_identity_formats": _formats_whose_account_is_any_identity(),
+            "kind": BatchKind.RELEASE.value,
+        },
+    )
 
 
 def _formats_whose_account_is_any_identity() -> list[str]:
@@ -127,19 +139,17 @@ def _formats_whose_account_is_any_identity() -> list[str]:
 #
 # Formats whose records say the direction keep it; for all others it follows from who is named now. Of several records
 # with one id at most one is released. The rows are locked first: two releases at once don't take the same call twice.
-_RELEASE = f"""
-WITH waiting AS MATERIALIZED (
-    SELECT q.id, q.call_key, q.content_hash, q.reason FROM billing_quarantinedcall q
-    WHERE q.state = 'waiting' AND q.reason = ANY(%(reasons)s)
-    FOR UPDATE SKIP LOCKED
+_CHOSEN = f"""
+waiting AS MATERIALIZED (
+    SELECT q.id, q.call_key, q.content_hash, q.reason {{waiting}}
 ), record AS MATERIALIZED (
-    SELECT w.*, c.customer_id, c.source_id, s.name AS source_name, c.direction,
+    SELECT w.*, c.id AS record_id, c.customer_id, c.source_id, s.name AS source_name, c.direction,
         s.format = ANY(%(any_identity_formats)s) AS is_any,
         c.account_code, c.from_peer, c.to_peer, c.from_number, c.to_number, c.started_at
     FROM waiting w
     JOIN billing_callrecord c ON c.content_hash = w.content_hash
     JOIN billing_source s ON s.id = c.source_id
-    WHERE w.call_key = call_key(s.name, c.call_id) AND (%(source)s::bigint IS NULL OR s.id = %(source)s)
+    WHERE w.call_key = call_key(s.name, c.call_id)
 ), leg AS (
     SELECT id AS leg, source_id, source_name, CASE WHEN is_any THEN direction ELSE '' END AS said_direction,
         is_any AS account_is_any_identity, account_code, from_peer, to_peer, from_number, to_number, started_at
@@ -159,7 +169,11 @@ WITH waiting AS MATERIALIZED (
           SELECT FROM billing_quarantinedcall o WHERE o.call_key = r.call_key AND o.state = 'released' OFFSET 0
       )
     ORDER BY r.call_key, r.id
-), batch AS (
+)
+"""  # noqa: S608 - a text of ours
+
+_RELEASE = f"""
+WITH {_CHOSEN}, batch AS (
     INSERT INTO billing_arrivalbatch (kind, call_count)
     SELECT %(kind)s, count(*) FROM chosen HAVING count(*) > 0
     RETURNING id
@@ -182,4 +196,21 @@ WITH waiting AS MATERIALIZED (
     WHERE q.id = why.id AND (q.reason, q.detail) IS DISTINCT FROM (why.reason, why.detail)
 )
 SELECT count(*) FROM released
+"""  # noqa: S608 - a text of ours
+
+# In the columns of billing_pendingcall, as if they lay in a batch already.
+_FATES = f"""
+WITH {_CHOSEN}, released_call AS MATERIALIZED (
+    SELECT c.id, 0::bigint AS batch_id, chosen.customer_id, r.call_key, c.content_hash, chosen.direction,
+        c.from_number, c.to_number, c.started_at, c.answered_at, c.seconds, c.is_answered, c.is_internal,
+        c.booked_month
+    FROM chosen JOIN record r ON r.id = chosen.id JOIN billing_callrecord c ON c.id = r.record_id
+), {rated("true", of="released_call", straight_from_rates=True)}, fate AS (
+    SELECT outcome, reason, currency, price, rate_id, billed_seconds, customer_id FROM rated
+    UNION ALL
+    SELECT 'left', reason, NULL, NULL, NULL, NULL, NULL FROM waiting WHERE id NOT IN (SELECT id FROM chosen)
+)
+SELECT outcome, reason, count(*), CASE outcome WHEN 'charge' THEN currency END, sum(price),
+    max(rate_id), max(billed_seconds), (SELECT account FROM billing_customer WHERE id = max(fate.customer_id))
+FROM fate GROUP BY 1, 2, 4 ORDER BY 3 DESC, 1, 2
 """  # noqa: S608 - a text of ours

@@ -6,21 +6,50 @@ charge. The price itself is the SQL functions `billed_seconds`, `exact_call_pric
 """
 
 from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import connection
+
+from billing.models import Rate, RateDeck
+from billing.models.deck import LONGEST_PREFIX
 
 # From about so many calls a slice it pays to look all of them up at once.
 MANY_CALLS = 10_000
 
 
-def rated(where: str, *, of: str = "billing_pendingcall", slices: Sequence[int] = (), calls: int = 0) -> str:
+def rated(
+    where: str,
+    *,
+    of: str = "billing_pendingcall",
+    slices: Sequence[int] = (),
+    calls: int = 0,
+    straight_from_rates: bool = False,
+) -> str:
     """The text of the common table expressions up to `rated`, for the calls that `where` chooses as p.
 
     `of`: pending calls, or a query in brackets with their columns and perhaps more, which are passed on.
+    `straight_from_rates`: find the rates in the decks themselves, which needs no slices; for a look at a few calls.
 
     Given the current `slices` of all decks and about how many calls there will be, it looks the calls up one by one
     (quick for one call a minute) or all at once (quick for a hundred thousand). Both find the same rates.
     """
+    if straight_from_rates:
+        return _RATED.format(of=of, where=where, slice=_NO_SLICE, match=_MATCH_STRAIGHT)
     in_bulk = bool(slices) and calls >= MANY_CALLS * len(slices)
-    return _RATED.format(of=of, where=where, match=_match_all_at_once(slices) if in_bulk else _MATCH_ONE_BY_ONE)
+    return _RATED.format(
+        of=of, where=where, slice=_SLICE, match=_match_all_at_once(slices) if in_bulk else _MATCH_ONE_BY_ONE
+    )
+
+
+def rate_of(deck: RateDeck, number: str, *, at: datetime) -> Rate | None:
+    """The rate of the longest prefix that the number (its digits) begins with and that is valid at `at`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _LONGEST_PREFIX.format(deck="%(deck)s", number="%(number)s::text", at="%(at)s::timestamptz"),
+            {"deck": deck.pk, "number": number, "at": at},
+        )
+        found = cursor.fetchone()
+    return Rate.objects.select_related("deck").get(pk=found[0]) if found else None
 
 
 # The last range of the slice that begins at or below the number: an index look-up for each call.
@@ -30,6 +59,31 @@ _MATCH_ONE_BY_ONE = """
             WHERE g.slice_id = s.id AND g.lower <= pending.position
             ORDER BY g.lower DESC LIMIT 1
         ) match ON pending.needs_a_rate
+"""
+
+_SLICE = """
+        LEFT JOIN billing_deckslice s
+            ON s.deck_id = d.id AND s.rates_version = d.rates_version
+            AND (s.since IS NULL OR s.since <= pending.rated_at) AND (s.until IS NULL OR s.until > pending.rated_at)
+"""
+
+# What a slice is made from: fifteen look-ups a call, but nothing to be made first.
+_LONGEST_PREFIX = f"""
+            SELECT r.id AS rate_id FROM billing_rate r
+            WHERE r.deck_id = {{deck}}
+              AND r.prefix = ANY (
+                  ARRAY(SELECT left({{number}}, digits) FROM generate_series(1, {LONGEST_PREFIX}) digits)
+              )
+              AND (r.valid_from IS NULL OR r.valid_from <= {{at}}) AND (r.valid_to IS NULL OR r.valid_to > {{at}})
+            ORDER BY length(r.prefix) DESC LIMIT 1
+"""  # noqa: S608 - a text of ours
+_NO_SLICE = """
+        LEFT JOIN LATERAL (SELECT d.id) s ON true
+"""
+_MATCH_STRAIGHT = f"""
+        LEFT JOIN LATERAL (
+            {_LONGEST_PREFIX.format(deck="d.id", number="pending.to_number", at="pending.rated_at")}
+        ) match ON pending.needs_a_rate AND pending.position IS NOT NULL
 """
 
 
@@ -79,9 +133,7 @@ _RATED = """
             billed_seconds(pending.seconds, r.first_increment, r.increment) AS billed_seconds
         FROM pending
         LEFT JOIN billing_ratedeck d ON d.id = pending.deck_id
-        LEFT JOIN billing_deckslice s
-            ON s.deck_id = d.id AND s.rates_version = d.rates_version
-            AND (s.since IS NULL OR s.since <= pending.rated_at) AND (s.until IS NULL OR s.until > pending.rated_at)
+        {slice}
         {match}
         LEFT JOIN billing_rate r ON r.id = match.rate_id
         OFFSET 0

@@ -102,6 +102,16 @@ def upcoming(
     return Outlook(outlooks, total, count, through, is_cut=len(found) > ITEMS_AT_MOST)
 
 
+def next_charges(item: BillingItem, count: int = 12) -> list[Charge]:
+    """The next charges of one item as it stands, saved or not, oldest first, what is overdue among them.
+
+    Raises what `charges_of` does where no item can run like this.
+    """
+    is_known = item.pk is not None
+    due = _as_due(item, item.customer, date.max, has_changes=is_known)
+    return charges_of(due, max_periods=count, charges_long_overdue=True)[0]
+
+
 def _next_charges(item: BillingItem, due: DueItems, number: int) -> list[Charge]:
     """The next charges of an item, whenever they fall due: looked for through so many of its intervals."""
     begin = max(due.today, item.next_due_on or due.today).toordinal()
@@ -109,9 +119,12 @@ def _next_charges(item: BillingItem, due: DueItems, number: int) -> list[Charge]
     return charges_of(replace(due, today=date.fromordinal(far)), max_periods=number, charges_long_overdue=True)[0]
 
 
-def _as_due(item: BillingItem, customer: Customer, today: date) -> DueItems:
+def _as_due(item: BillingItem, customer: Customer, today: date, *, has_changes: bool = True) -> DueItems:
+    """The item as a run takes it. `has_changes`: it is saved, so that its amount may change, and it may be paused."""
+    amounts = [(change.from_date, change.amount) for change in item.price_changes.all()] if has_changes else []
+    pauses = [Pause(pause.starts_on, pause.ends_on) for pause in item.pauses.all()] if has_changes else []
     return DueItems(
-        item_ids=[item.pk],
+        item_ids=[item.pk] if has_changes else [],
         customer_ids=[customer.pk],
         kind=item.kind,
         amount=item.amount,
@@ -127,8 +140,8 @@ def _as_due(item: BillingItem, customer: Customer, today: date) -> DueItems:
         currency=customer.currency,
         timezone=customer.timezone,
         today=today,
-        amounts=tuple((change.from_date, change.amount) for change in item.price_changes.all()),
-        pauses=tuple(Pause(pause.starts_on, pause.ends_on) for pause in item.pauses.all()),
+        amounts=tuple(sorted(amounts)),
+        pauses=tuple(sorted(pauses)),
     )
 
 

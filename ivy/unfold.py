@@ -28,6 +28,15 @@ def _list_of(title: str, model: str, icon: str) -> dict[str, Any]:
     }
 
 
+def _page(title: str, name: str, icon: str, *permissions: str) -> dict[str, Any]:
+    """A line of the menu that leads to a page of the control room, for those who have one of the permissions."""
+
+    def may_see(request: HttpRequest) -> bool:
+        return any(request.user.has_perm(permission) for permission in permissions)
+
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{name}"), "permission": may_see}
+
+
 MENU: list[dict[str, Any]] = [
     {
         "items": [
@@ -42,6 +51,7 @@ MENU: list[dict[str, Any]] = [
             _list_of("Call identities", "billing.callidentity", "badge"),
             _list_of("Balance alerts", "billing.balancealert", "notifications"),
             _list_of("Episodes", "billing.episode", "trending_down"),
+            _page("Import CSV", "work_import", "upload_file", "billing.change_customer", "billing.take_payment"),
         ],
     },
     {
@@ -66,6 +76,7 @@ MENU: list[dict[str, Any]] = [
             _list_of("Deliveries", "billing.delivery", "inbox"),
             _list_of("Arrival batches", "billing.arrivalbatch", "stacks"),
             _list_of("Call records", "billing.callrecord", "call"),
+            _page("Work list", "work_quarantine", "assignment_late", "billing.view_quarantinedcall"),
             _list_of("Quarantine", "billing.quarantinedcall", "report"),
             _list_of("Free calls", "billing.freecall", "money_off"),
             _list_of("Unparsable lines", "billing.unparsableline", "broken_image"),
@@ -76,6 +87,8 @@ MENU: list[dict[str, Any]] = [
         "items": [
             _list_of("Rate decks", "billing.ratedeck", "price_change"),
             _list_of("Rates", "billing.rate", "sell"),
+            _page("What would it cost?", "work_price", "calculate", "billing.view_rate"),
+            _page("Import a price list", "work_deck_import", "upload", "billing.add_rate"),
         ],
     },
     {
@@ -87,6 +100,7 @@ MENU: list[dict[str, Any]] = [
                 "link": reverse_lazy("admin:item_requests"),
                 "permission": lambda request: request.user.has_perm("portal.view_itemrequest"),
             },
+            _page("Next due", "work_items", "event_upcoming", "billing.view_billingitem"),
             _list_of("Billing items", "billing.billingitem", "event_repeat"),
             _list_of("Charged periods", "billing.itemperiod", "date_range"),
         ],
@@ -176,7 +190,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_ICON": _static("ivy/ivy.svg"),
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _static("ivy/ivy.svg")}],
-    "STYLES": [_static(f"ivy/{sheet}.css") for sheet in ("admin", "control", "room", "customers", "review")],
+    "STYLES": [_static(f"ivy/{sheet}.css") for sheet in ("admin", "control", "room", "customers", "review", "work")],
     "SCRIPTS": [_static("ivy/control.js")],
     "ACCOUNT": {
         "navigation": [

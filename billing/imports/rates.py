@@ -13,6 +13,7 @@ Dates are midnight in the deck's time zone, times without a zone stand in it.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import zip_longest
@@ -62,6 +63,27 @@ class DeckTerms:
     timezone: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RateChange:
+    """What a file does to one rate: `begins` (a new price; `before` is the one that it replaces, if any), or `ends`.
+
+    Only what nothing follows ends; `ends_at` says when. A rate that would only have begun then is taken out: `removed`.
+    """
+
+    what: str
+    rate: Rate
+    before: Rate | None = None
+    line: int | None = None
+    ends_at: datetime | None = None
+
+
+Watch = Callable[[RateChange], None]
+
+
+def unnoticed(change: RateChange) -> None:
+    """Nobody wants to know what changes."""
+
+
 @dataclass(slots=True)
 class _Validity:
     """A rate in the sequence of its prefix, new or known; with the row that speaks of it, if one does."""
@@ -90,17 +112,20 @@ def import_rates(
     full_from: date | datetime | None = None,
     dry_run: bool = False,
     progress: Progress = unwatched,
+    watch: Watch = unnoticed,
 ) -> ImportResult:
     """Create rates of a deck, ending those that they replace. May be repeated: the same file again changes nothing.
 
     A deck that does not exist yet is made, if `terms` name its currency; a deck with rates keeps its terms.
     `full_from`: the file is the whole deck from then on, and every prefix that it does not name ends there: rates in
     force are ended, those that would begin later are taken out. Each of them counts as updated, too.
+    `watch` is told of every price that begins, and of every rate that ends without another after it, unless the file
+    has errors.
     """
 
     def work(sheet: Sheet) -> Tally:
         found = _deck(sheet, deck, terms)
-        return _import(sheet, found, full_from, at, progress) if found else Tally()
+        return _import(sheet, found, full_from, at, progress, watch) if found else Tally()
 
     return all_or_nothing(csvfile.read(source, COLUMNS), work, what=f"rates {deck}", dry_run=dry_run)
 
@@ -132,7 +157,14 @@ def _deck(sheet: Sheet, name: str, terms: DeckTerms) -> RateDeck | None:
     return deck
 
 
-def _import(sheet: Sheet, deck: RateDeck, full_from: date | datetime | None, at: datetime, progress: Progress) -> Tally:
+def _import(  # noqa: PLR0917
+    sheet: Sheet,
+    deck: RateDeck,
+    full_from: date | datetime | None,
+    at: datetime,
+    progress: Progress,
+    watch: Watch,
+) -> Tally:
     zone = ZoneInfo(deck.timezone)
     named = {row.cells.get("prefix", "").removeprefix("+") for row in sheet.rows}
     if full_from is not None and not sheet.row_count:
@@ -160,6 +192,7 @@ def _import(sheet: Sheet, deck: RateDeck, full_from: date | datetime | None, at:
         tally.notes.append(f"Of prefixes that the file does not name, {ended:,} rates end on {full_from.isoformat()}.")
 
     if not sheet.errors:
+        _tell(watch, sequences, removed={id(validity) for validity in too_late})
         deck.rates.filter(pk__in=[validity.rate.pk for validity in too_late]).delete()
         bulk.update((validity.rate, validity.changed) for validity in validities.values() if not validity.is_new)
         bulk.insert([validity.rate for validity in validities.values() if validity.is_new])
@@ -236,6 +269,22 @@ def _end(sheet: Sheet, untold: list[_Validity], end: datetime, at: datetime) -> 
                 " before that: choose a later day.",
             )
     return too_late
+
+
+def _tell(watch: Watch, sequences: dict[str, list[_Validity]], *, removed: set[int]) -> None:
+    """Tell what changes: once everything is settled, prefix by prefix."""
+    for digits in sorted(sequences):
+        before: _Validity | None = None
+        for validity, following in zip_longest(sequences[digits], sequences[digits][1:]):
+            rate, line = validity.rate, validity.row.line if validity.row else None
+            if id(validity) in removed:
+                watch(RateChange("removed", rate))
+            elif validity.is_new:
+                follows = before is not None and before.rate.valid_to == rate.valid_from
+                watch(RateChange("begins", rate, before.rate if before and follows else None, line))
+            elif "valid_to" in validity.changed and not (following and following.rate.valid_from == rate.valid_to):
+                watch(RateChange("ends", rate, None, line, rate.valid_to))
+            before = validity
 
 
 def _when(at: datetime | None) -> str:

@@ -7,6 +7,7 @@ from django.core.management.base import CommandParser
 
 from billing.management.base import IvyCommand
 from billing.models import QuarantineReason, Source
+from billing.waiting import Selection
 
 
 class QuarantineCommand(IvyCommand):
@@ -18,21 +19,15 @@ class QuarantineCommand(IvyCommand):
         parser.add_argument("--because", metavar="REASON", help="Only calls that wait for this reason.")
         parser.add_argument("--reason", default="", help="Why you do it.")
 
-    def source(self, options: Mapping[str, Any]) -> Source | None:
-        """The source meant; an unknown one is refused."""
-        if options["source"] is None:
-            return None
-        found = Source.objects.filter(name=options["source"]).first()
-        if found is None:
-            self.refuse(f"There is no source “{options['source']}”.")
-        return found
-
-    def reasons(self, options: Mapping[str, Any]) -> list[QuarantineReason] | None:
-        """The reason meant, written with blanks or underscores; an unknown one is refused."""
-        if options["because"] is None:
-            return None
-        name = options["because"].strip().lower().replace(" ", "_").replace("-", "_")
+    def selection(self, options: Mapping[str, Any]) -> Selection:
+        """The calls meant; an unknown source or reason (written with blanks or underscores) is refused."""
+        source, because = options["source"], options["because"]
+        if source is not None and not Source.objects.filter(name=source).exists():
+            self.refuse(f"There is no source “{source}”.")
+        if because is None:
+            return Selection(source=source or "")
+        name = because.strip().lower().replace(" ", "_").replace("-", "_")
         if name not in QuarantineReason.values:
             known = ", ".join(QuarantineReason.values)
-            self.refuse(f"“{options['because']}” is no reason for quarantine; there are: {known}.")
-        return [QuarantineReason(name)]
+            self.refuse(f"“{because}” is no reason for quarantine; there are: {known}.")
+        return Selection(source=source or "", reasons=(name,))

@@ -56,6 +56,7 @@ class Rate(models.Model):
 
     class Meta:
         ordering = ["deck", "prefix", F("valid_from").asc(nulls_first=True)]
+        indexes = [models.Index(F("deck"), F("prefix"), name="rates_of_a_deck_by_prefix")]
         constraints = [
             models.CheckConstraint(condition=Q(prefix__regex=r"^[0-9]{1,15}$"), name="prefix_is_one_to_fifteen_digits"),
             models.CheckConstraint(

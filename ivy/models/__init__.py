@@ -1,5 +1,5 @@
 """Ivy's own nouns, one file each: signs of life, probes, repairs, alarms, incidents, what staff did and noted,
-credits that wait for a second person."""
+credits that wait for a second person, files that wait for a word."""
 
 from ivy.models.alarm import Alarm
 from ivy.models.alarm_message import AlarmMessage, Channel, Event
@@ -11,6 +11,7 @@ from ivy.models.note import CustomerNote
 from ivy.models.probe import CacheFailure, Probe, Role
 from ivy.models.pulse import Pulse
 from ivy.models.repair import Repair
+from ivy.models.upload import Upload, UploadKind
 
 __all__ = [
     "CHANGES",
@@ -34,4 +35,6 @@ __all__ = [
     "Pulse",
     "Repair",
     "Role",
+    "Upload",
+    "UploadKind",
 ]

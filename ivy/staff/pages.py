@@ -167,11 +167,18 @@ class ActPage(StaffPage):
         return self._ask(form, shown)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            # Before anything else looks at the form, which would only tell that the world has moved.
+            refuse_twice(uuid.UUID(request.POST.get("once", "")))
+        except DoneAlready as already:
+            messages.info(request, str(already))
+            return HttpResponseRedirect(self.back())
+        except ValueError:
+            pass  # the form says so
         form = self.form(request.POST)
         if not form.is_valid():
             return self._ask(form, self.preview(form) if self.previews_at_once else None)
         try:
-            refuse_twice(form.cleaned_data["once"])  # else what this very form has done would look like a moved world
             if self.has_preview or self.previews_at_once:
                 shown = self.preview(form)
                 if shown.refusal or not shown.is_as_seen(form.cleaned_data["seen"]):

@@ -8,6 +8,7 @@ from ivy.staff.control import urls as control
 from ivy.staff.customers import urls as customers
 from ivy.staff.pages import staff_path
 from ivy.staff.review import urls as review
+from ivy.staff.work import urls as work
 
 urlpatterns: list[URLPattern] = [
     *control.urlpatterns,
@@ -16,6 +17,7 @@ urlpatterns: list[URLPattern] = [
     staff_path("requests/", item_requests.ItemRequests, "item_requests"),
     staff_path("requests/<int:pk>/confirm/", item_requests.AcceptRequest, "item_request_accept"),
     staff_path("requests/<int:pk>/decline/", item_requests.DeclineRequest, "item_request_decline"),
+    *work.urlpatterns,
     staff_path("changes/", PersonChanges, "changes"),
     staff_path("<slug:app>/<slug:model>/<path:object_id>/history/", ThingChanges, "changes_of"),
     staff_path("partners/<str:slug>/invite/", portal_pages.InvitePage, "invite_to_portal"),

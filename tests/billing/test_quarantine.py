@@ -10,6 +10,7 @@ from billing import quarantine
 from billing.cycle import run_cycle
 from billing.models import BillingRun, CallRecord, Customer, LedgerEntry, QuarantinedCall, QuarantineReason
 from billing.preview import preview
+from billing.waiting import Selection
 from tests.factories import (
     key_of,
     make_call,
@@ -133,8 +134,8 @@ class TestAReleasedCall:
         make_identity(customer=customer, kind="number", value="442079460123")
         call = nobodys_call(reason)
 
-        assert quarantine.release(reasons=[reason]) == 1
-        assert quarantine.release(reasons=[reason]) == 0
+        assert quarantine.release(Selection(reasons=(reason,))) == 1
+        assert quarantine.release(Selection(reasons=(reason,))) == 0
         assert bill().calls_billed == 1
         assert state_of(call) == ("settled", reason)
 

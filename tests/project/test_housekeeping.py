@@ -74,14 +74,14 @@ class TestASweep:
 
     def test_keeps_the_run_that_is_under_way(self) -> None:
         make_run(state=RunState.RUNNING)
-        assert housekeeping.sweep() == Swept(0, 0, 0)
+        assert housekeeping.sweep() == Swept(0, 0, 0, 0)
 
     def test_forgets_repairs_after_thirty_days(self) -> None:
         repairs.note(Repair.Part.SCHEDULES, "Repaired schedule billing-cycle: args was (.")
         Repair.objects.update(at=Now() - 31 * DAY)
         repairs.note(Repair.Part.SCHEDULES, "Repaired schedule billing-cycle: args was (.")
         assert housekeeping.sweep().repairs == 1
-        assert housekeeping.sweep() == Swept(0, 0, 0)
+        assert housekeeping.sweep() == Swept(0, 0, 0, 0)
 
     def test_is_a_task_with_a_pulse(self) -> None:
         tasks.sweep()

@@ -76,6 +76,19 @@ MAY: dict[str, frozenset[str]] = {
     "review_apologise": OPERATOR,
     "item_request_accept": BILLING,
     "item_request_decline": BILLING,
+    "work_release": BILLING,
+    "work_dismiss": BILLING,
+    "work_add_rate": BILLING,
+    "work_add_identity": BILLING,
+    "work_deck_import": BILLING,
+    "work_import": BILLING,
+    "work_import_confirm": BILLING,  # of items; of partners only admins
+    "work_item_add": BILLING,
+    "work_item_edit": BILLING,
+    "work_item_amount": BILLING,
+    "work_item_pause": BILLING,
+    "work_item_resume": BILLING,
+    "work_item_end": BILLING,
     "accounts_user_add": ADMIN,
     "accounts_user_change": ADMIN,
     "auth_user_password_change": ADMIN,
@@ -90,10 +103,11 @@ LOOKED_AT = frozenset({
     "changes", "changes_of", "review", "review_mail", "review_twice",
     "customer", "explain", "money_credits", "item_requests",
     "control_now", "control_lately", "control_run", "control_run_part", "control_run_charges",
+    "work_quarantine", "work_calls", "work_call", "work_deck", "work_price", "work_items", "work_item", "work_export",
 })  # fmt: skip
 """Pages of the control room that are only looked at: they take no POST from anybody."""
 
-TRIED_AND_TAKEN_BACK = frozenset({"customer_alert_end", "money_credit_approve", "money_reverse"})
+TRIED_AND_TAKEN_BACK = frozenset({"customer_alert_end", "money_credit_approve", "money_reverse", "work_import_confirm"})
 """Pages that show what would follow by doing it in a transaction that they take back."""
 
 OWN_ACCOUNT = frozenset({"login", "logout", "password_change", "password_change_done"})

@@ -9,8 +9,8 @@ from axes.models import AccessAttempt
 from django.utils import timezone
 from django_q.models import OrmQ, Task
 
-from billing.models import BalanceAlert, BillingRun
-from ivy.models import AuditEntry, CreditLimit, CreditRequest, CustomerNote, Incident, Probe
+from billing.models import BalanceAlert, BillingRun, QuarantinedCall
+from ivy.models import AuditEntry, CreditLimit, CreditRequest, CustomerNote, Incident, Probe, Upload
 from ivy.portal.models import ItemRequest, PortalUser
 from notifications.models import BreakerLimits, NotificationLog
 from tests import factories
@@ -30,6 +30,10 @@ def build() -> None:
     factories.make_quarantined_call(call)
     factories.make_rate(valid_from=timezone.now() + timedelta(days=30))  # one in force is deleted by nobody
     factories.make_item(customer=customer, reference="matrix-item")
+    Upload.objects.create(
+        kind="items", file_name="items.csv", by="ann@ivy.example",
+        content=b"reference,account,amount,interval,starts_on\nnew-item,MATRIX-1,10,month,2027-01-01\n",
+    )  # fmt: skip
     factories.make_entry(customer=customer, key="payment:bank:matrix")
     factories.make_run()
     BreakerLimits.objects.get_or_create(pk=1)
@@ -89,6 +93,21 @@ ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "changes_of": lambda: {"args": ["billing", "partner", "1"]},
     "invite_to_portal": lambda: {"args": ["matrix"]},
     "look_as_partner": lambda: {"args": ["matrix"]},
+    "work_call": lambda: {"args": [QuarantinedCall.objects.latest("pk").pk]},
+    "work_deck": lambda: {"args": ["standard"]},
+    "work_import_confirm": lambda: {"args": [Upload.objects.get().pk]},
+    "work_export": lambda: {"args": ["billing", "customer"]},
+    **dict.fromkeys(
+        (
+            "work_item",
+            "work_item_edit",
+            "work_item_amount",
+            "work_item_pause",
+            "work_item_resume",
+            "work_item_end",
+        ),
+        lambda: {"args": ["matrix-item"]},
+    ),
     "app_list": lambda: {"args": ["billing"]},
     "view_on_site": lambda: {"args": [1, 1]},
     "auth_user_password_change": lambda: {"args": [factories.User.objects.get(email="colleague@ivy.example").pk]},

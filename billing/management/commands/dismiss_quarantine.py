@@ -11,7 +11,5 @@ class Command(QuarantineCommand):
         why = options["reason"].strip()
         if not why:
             self.refuse("Say why: --reason “…”. It is kept with the calls.")
-        dismissed = quarantine.dismiss(
-            by=self.person(), why=why, source=self.source(options), reasons=self.reasons(options)
-        )
+        dismissed = quarantine.dismiss(self.selection(options), by=self.person(), why=why)
         self.answer(options, {"dismissed": dismissed}, f"{dismissed} calls dismissed.")

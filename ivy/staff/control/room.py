@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from billing import backlog, halting, quarantine, runs
+from billing import backlog, halting, runs, waiting
 from billing.backlog import Glance
 from billing.checks import HALT_FORGOTTEN
 from billing.models import BillingRun, HaltCause, Process, ProcessSwitch, RunState
@@ -125,7 +125,7 @@ def now() -> Now:
         last_runs=_last_runs(),
         calls_and_items=backlog.at_a_glance(at=at, counted_to=MOST_COUNTED),
         mails=mails_waiting.at_a_glance(counted_to=MOST_COUNTED),
-        quarantine=quarantine.waiting(counted_to=MOST_COUNTED),
+        quarantine=waiting.by_reason(counted_to=MOST_COUNTED),
         trip=breaker.open_trip(),
         doubt=instance.doubt(),
         parts=health.seen(),
