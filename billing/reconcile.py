@@ -35,29 +35,6 @@ RULES = [
         """,
     ),
     Rule(
-        "sums_of_the_ledger_come_to_the_balances",
-        """
-        WITH part AS (
-            SELECT partner_id, currency, amount FROM billing_ledgersum
-            UNION ALL
-            SELECT cu.partner_id, l.currency, l.amount
-            FROM billing_ledgerentry l
-            JOIN billing_customer cu ON cu.id = l.customer_id
-            LEFT JOIN billing_ledgersummark m ON m.partner_id = cu.partner_id
-            WHERE m.through IS NULL OR (l.id > m.after_id AND l.posted_at >= m.through)
-        ), said AS (
-            SELECT partner_id, currency, sum(amount) AS amount FROM part GROUP BY 1, 2
-        ), owned AS (
-            SELECT cu.partner_id, b.currency, sum(b.balance) AS amount
-            FROM billing_customerbalance b JOIN billing_customer cu ON cu.id = b.customer_id GROUP BY 1, 2
-        )
-        SELECT p.slug || ' ' || coalesce(said.currency, owned.currency),
-            'sums ' || coalesce(said.amount, 0) || ', balances ' || coalesce(owned.amount, 0)
-        FROM said FULL JOIN owned USING (partner_id, currency) JOIN billing_partner p ON p.id = partner_id
-        WHERE coalesce(said.amount, 0) <> coalesce(owned.amount, 0)
-        """,
-    ),
-    Rule(
         "every_customer_has_a_balance",
         """
         SELECT cu.account, 'no balance row' FROM billing_customer cu
@@ -244,6 +221,23 @@ RULES = [
         WHERE a.is_active AND cu.status = 'active' AND b.balance < a.threshold
           AND NOT EXISTS (SELECT FROM billing_episode e WHERE e.alert_id = a.id AND e.closed_at IS NULL)
           AND NOT EXISTS (SELECT FROM billing_customertojudge j WHERE j.customer_id = a.customer_id)
+        """,
+    ),
+    Rule(
+        "sums_are_those_of_the_ledger",
+        """
+        SELECT p.slug || ' ' || coalesce(said.currency, l.currency),
+            'sums ' || coalesce(said.amount, 0) || ', entries ' || coalesce(l.amount, 0)
+        FROM (SELECT partner_id, currency, sum(amount) AS amount FROM billing_ledgersum GROUP BY 1, 2) said
+        FULL JOIN (
+            SELECT cu.partner_id, l.currency, sum(l.amount) AS amount
+            FROM billing_ledgerentry l
+            JOIN billing_customer cu ON cu.id = l.customer_id
+            JOIN billing_ledgersummark m ON m.partner_id = cu.partner_id AND l.posted_at < m.through
+            GROUP BY 1, 2
+        ) l USING (partner_id, currency)
+        JOIN billing_partner p ON p.id = partner_id
+        WHERE coalesce(said.amount, 0) <> coalesce(l.amount, 0)
         """,
     ),
 ]

@@ -38,6 +38,7 @@ from tests.factories import (
     make_rate,
     make_reversal,
     make_source,
+    make_sum,
 )
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -324,6 +325,11 @@ def counted_one_too_many(world: World) -> str:
     return "pbx-north march.csv"
 
 
+def summed_without_an_entry(world: World) -> str:
+    make_sum(partner=world.lindqvist.partner)
+    return "harbour GBP"
+
+
 def closed_before_it_opened(world: World) -> str:
     sql(
         "UPDATE billing_episode SET closed_at = opened_at - interval '1 second'"
@@ -430,6 +436,7 @@ BREAKS = [
     Break("deliveries_count_what_is_stored", "one call is gone", counted_one_too_many),
     Break("open_episodes_are_about_their_alert", "closed before it opened", closed_before_it_opened),
     Break("open_episodes_are_about_their_alert", "silently left out", below_and_nobody_knows),
+    Break("sums_are_those_of_the_ledger", "of entries that are not there", summed_without_an_entry),
 ]
 
 

@@ -34,7 +34,7 @@ def in_march(partner_id: int, zone: str = "UTC") -> dict[tuple[date, str], Decim
 
 
 def drift() -> list[str]:
-    rule = next(one for one in reconcile.RULES if one.name == "sums_of_the_ledger_come_to_the_balances")
+    rule = next(one for one in reconcile.RULES if one.name == "sums_are_those_of_the_ledger")
     return [one.key for _, _, found in reconcile.checks([rule]) for one in found]
 
 
