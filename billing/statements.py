@@ -54,6 +54,10 @@ class Month:
     def is_closed(self) -> bool:
         return self.closed_at is not None
 
+    @property
+    def has_ended(self) -> bool:
+        return self.ends_at <= timezone.now()
+
 
 @dataclass(frozen=True)
 class Sheet:
