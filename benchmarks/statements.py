@@ -20,7 +20,8 @@ with connection.cursor() as cursor:
         INSERT INTO billing_ledgerentry (key, customer_id, kind, amount, currency, occurred_at, posted_at,
             booked_month, charge_number, description, rate_id, billed_seconds, reason, entered_by)
         SELECT 'call:benchmark:' || n,
-            (SELECT min(id) FROM billing_customer) + CASE WHEN n % 20 = 0 THEN 0 ELSE n * 7919::bigint % {customers} END,
+            (SELECT min(id) FROM billing_customer)
+                + CASE WHEN n % 20 = 0 THEN 0 ELSE n * 7919::bigint % {customers} END,
             'call', -0.01, 'EUR', at, at, date_trunc('month', at AT TIME ZONE 'UTC'), 1,
             'outbound call, 447700900000', 1, 60, '', ''
         FROM generate_series(1, {entries}) n, LATERAL (

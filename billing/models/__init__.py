@@ -20,8 +20,8 @@ from billing.models.partner import Partner
 from billing.models.rerating import Rerating
 from billing.models.run import BillingChunk, BillingRun, BillingWorker, ChunkState, RunState, WorkerState
 from billing.models.source import CallIdentity, IdentityKind, Source, SourceFormat
-from billing.models.sums import LedgerSum, LedgerSumMark
 from billing.models.statement import MonthClosing, Statement
+from billing.models.sums import LedgerSum, LedgerSumMark
 from billing.models.switch import HaltCause, Process, ProcessSwitch, SwitchHistory
 from billing.periods import Interval, Proration, Timing
 

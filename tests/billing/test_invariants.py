@@ -67,9 +67,9 @@ from tests.factories import (
     make_reversal,
     make_run,
     make_source,
+    make_statement,
     make_sum,
     make_sum_mark,
-    make_statement,
     make_switch,
     make_unparsable_line,
     make_worker,
@@ -788,7 +788,20 @@ STATEMENTS = [
     ),
 ]
 
-BREACHES = [*LEDGER, *CUSTOMERS, *ALERTS, *IDENTITIES, *SOURCES, *CALLS, *PRICES, *ITEMS, *RUNS, *SWITCHES, *SUMS, *STATEMENTS]
+BREACHES = [
+    *LEDGER,
+    *CUSTOMERS,
+    *ALERTS,
+    *IDENTITIES,
+    *SOURCES,
+    *CALLS,
+    *PRICES,
+    *ITEMS,
+    *RUNS,
+    *SWITCHES,
+    *SUMS,
+    *STATEMENTS,
+]
 
 # Tables that only grow, with how to make a row of each, and what any trigger of theirs refuses.
 ONLY_GROWING: dict[str, tuple[str, Callable[[], models.Model]]] = {

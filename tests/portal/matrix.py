@@ -10,8 +10,10 @@ To add a page: a `Row` in ROWS. To add a noun with ids: make it in `World.of`, p
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from billing.models import BillingItem, Customer, LedgerEntry, Partner
 from ivy.accounts.models import User
@@ -114,6 +116,14 @@ def no_ids(_world: World) -> dict[str, str]:
 
 def invitation(world: World) -> dict[str, str]:
     return {"reference": world.ids["invitation"]}
+
+
+def this_month(world: World) -> dict[str, str]:
+    return {"month": f"{datetime.now(ZoneInfo(world.partner.timezone)):%Y-%m}"}
+
+
+def statement(world: World) -> dict[str, str]:
+    return {**this_month(world), "account": world.customer.account}
 
 
 def nothing(_world: World) -> dict[str, str]:
@@ -248,6 +258,16 @@ ROWS: list[Row] = [
     Row("portal:banner"),
     Row("status:page", EVERYBODY),
     Row("status:feed", EVERYBODY),
+    Row("portal:statements"),
+    Row("portal:statements_of_month", ids=this_month),
+    Row("portal:statements_of_month", ids=this_month, query=lambda world: {"after": world.customer.account}),
+    Row("portal:statements_csv", ids=this_month),
+    Row("portal:statements_pdf", ids=this_month),
+    Row("portal:statement", ids=statement, absent=NO_ACCOUNT),
+    Row("portal:statement", ids=statement, absent=NO_ACCOUNT, query=lambda world: {"after": world.entry.key}),
+    Row("portal:statement_csv", ids=statement, absent=NO_ACCOUNT),
+    Row("portal:statement_pdf", ids=statement, absent=NO_ACCOUNT),
+    Row("portal:customer_statements", ids=account, absent=NO_ACCOUNT),
     Row("portal:settings"),
     Row("portal:settings", form=lambda world: {"language": "", "timezone": ""}, answers=(302,)),
 ]
