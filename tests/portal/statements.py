@@ -1,5 +1,6 @@
 """What people read on a statement, read back: the figures in the text of a page or of a PDF."""
 
+import importlib
 import io
 import re
 from decimal import Decimal
@@ -7,6 +8,16 @@ from decimal import Decimal
 from pypdf import PdfReader
 
 from ivy.portal import words
+
+
+def can_print() -> bool:
+    """Whether this machine has what PDF files need; `script/test` says what is missing."""
+    try:
+        importlib.import_module("weasyprint")
+    except OSError:
+        return False
+    return True
+
 
 SYMBOLS = {"EUR": "€", "GBP": "£", "USD": r"(?:US)?\$"}
 SPACE = "[ \u00a0\u202f]?"
