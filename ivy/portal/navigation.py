@@ -40,6 +40,7 @@ ENTRIES: list[Entry] = [
         "portal:statements",
         below=("portal:statements_of_month", "portal:statement", "portal:customer_statements"),
     ),
+    Entry("API", "portal:tokens", Role.OWNER, below=("portal:make_token",)),
     Entry("People", "portal:people", Role.OWNER, below=("portal:invite",)),
     Entry("Brand", "portal:brand", Role.OWNER),
 ]

@@ -28,7 +28,7 @@ from billing.models import (
 )
 from billing.statements import Month, Sheet
 from ivy.accounts.models import User
-from ivy.portal.models import Brand, Invitation, ItemRequest, PortalUser, Role, StaffLook
+from ivy.portal.models import ApiToken, Brand, Invitation, ItemRequest, PortalUser, Role, StaffLook
 from notifications.models import NotificationLog
 
 Row = TypeVar("Row", bound=Model)
@@ -119,6 +119,14 @@ class Scope:
         """Those that can still be accepted, or sent again."""
         return Invitation.objects.filter(partner=self.partner, accepted_at__isnull=True, withdrawn_at__isnull=True)
 
+    def tokens(self) -> QuerySet[ApiToken]:
+        """Of the partner's programs, those that work first."""
+        return (
+            ApiToken.objects.filter(partner=self.partner)
+            .select_related("made_by", "use")
+            .order_by(F("revoked_at").desc(nulls_first=True), "-pk")
+        )
+
     # One row ---------------------------------------------------------------------------------------------------------
 
     def customer(self, account: str) -> Customer:
@@ -182,6 +190,10 @@ class Scope:
     def invitation(self, reference: UUID) -> Invitation:
         """The open invitation of this reference. Raises Http404."""
         return _only(self.invitations(), reference=reference)
+
+    def token(self, reference: UUID) -> ApiToken:
+        """The token of this reference. Raises Http404."""
+        return _only(self.tokens(), reference=reference)
 
     @cached_property
     def brand(self) -> Brand | None:

@@ -16,6 +16,7 @@ from ivy.portal.views import (
     settings,
     statements,
     status,
+    tokens,
 )
 
 
@@ -76,5 +77,8 @@ urlpatterns = [
     path("statements/<month:month>/<str:account>/statement.csv", statements.statement_csv, name="statement_csv"),
     path("statements/<month:month>/<str:account>/statement.pdf", statements.statement_pdf, name="statement_pdf"),
     path("customers/<str:account>/statements/", statements.of_customer, name="customer_statements"),
+    path("tokens/", tokens.tokens, name="tokens"),
+    path("tokens/make/", tokens.make, name="make_token"),
+    path("tokens/<uuid:reference>/revoke/", tokens.revoke, name="revoke_token"),
     path("settings/", settings.settings, name="settings"),
 ]
