@@ -11,7 +11,7 @@ import billing.models.fields
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0026_what_staff_search'),
+        ('billing', '0027_mails_in_a_customers_language'),
     ]
 
     operations = [

@@ -1,5 +1,6 @@
 """Statements as files: CSV with every line, of any length, and PDF for paper. The same figures as on the screen."""
 
+import base64
 import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from billing import statements
 from billing.models import EntryKind, Partner
 from billing.statements import Line, Month, Sheet, Total
 from ivy.portal import csv_files, words
+from ivy.portal.models import Brand
 from ivy.portal.statement_words import KINDS, state_of, why_here
 
 COLUMNS = [
@@ -99,7 +101,7 @@ def pdf_of(sheet: Sheet) -> bytes:
     is_short = sheet.entry_count <= LINES_ON_PAPER
     context = {
         "sheet": sheet,
-        "partner": sheet.customer.partner,
+        **_brand(sheet.customer.partner),
         "state": state_of(sheet.month),
         "totals": totals_of(sheet.totals),
         "lines": [_on_paper(line, sheet) for line in lines] if is_short else _by_day(lines, sheet),
@@ -111,7 +113,7 @@ def pdf_of(sheet: Sheet) -> bytes:
 def pdf_of_all(partner: Partner, month: Month, totals: Sequence[Total], sheets: Sequence[Sheet]) -> bytes:
     """The partner's statement on A4: its totals, and those customers' balances. Raises NoPaper."""
     context = {
-        "partner": partner,
+        **_brand(partner),
         "month": month,
         "state": state_of(month),
         "totals": [(total, totals_of(total.totals)) for total in totals],
@@ -124,6 +126,12 @@ def pdf_of_all(partner: Partner, month: Month, totals: Sequence[Total], sheets: 
 def totals_of(totals: dict[EntryKind, Decimal]) -> list[tuple[EntryKind, str, Decimal]]:
     """Kind, its name and its sum, in the order in which they are read."""
     return [(kind, name, totals[kind]) for kind, name in KINDS.items() if kind in totals]
+
+
+def _brand(partner: Partner) -> dict[str, Any]:
+    brand = Brand.objects.filter(partner=partner).first()
+    logo = base64.b64encode(brand.logo).decode() if brand and brand.logo else ""
+    return {"partner": partner, "logo": logo}
 
 
 def _on_paper(line: Line, sheet: Sheet) -> PaperLine:

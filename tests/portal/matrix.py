@@ -17,9 +17,8 @@ from zoneinfo import ZoneInfo
 
 from billing.models import BillingItem, Customer, LedgerEntry, Partner
 from ivy.accounts.models import User
-from ivy.portal import brands
+from ivy.portal import brands, tokens
 from ivy.portal import people as people_of_portals
-from ivy.portal import tokens
 from ivy.portal.models import ItemRequest, PortalUser, Role
 from notifications.models import NotificationContent, NotificationLog
 from tests import factories

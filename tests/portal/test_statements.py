@@ -24,7 +24,7 @@ from django.utils import timezone
 from billing import statements
 from billing.models import Customer, CustomerBalance, LedgerEntry, Partner
 from billing.statements import Line, Sheet
-from ivy.portal import statement_files, words
+from ivy.portal import brands, statement_files, words
 from ivy.portal.models import PortalUser, Role
 from ivy.portal.views import statements as views
 from tests.billing.test_reconcile import nobody_looking
@@ -277,6 +277,14 @@ class TestAStatement:
         assert re.search(r"1\.234,50\s€", paper)
         assert "Fjord Telekom" in paper
         assert "Café Lindqvist" in paper
+
+    def test_carries_the_partners_logo_on_paper(self, client: Client, here: str, fjord: Partner) -> None:
+        picture = io.BytesIO()
+        Image.new("RGB", (40, 10), "#123456").save(picture, "PNG")
+        paper_at(client, f"{here}statement.pdf")
+        brands.change(fjord, by="owner", name="Fjord", sender_name="", reply_to="", colour="", logo=picture.getvalue())
+        pages = PdfReader(io.BytesIO(body(client.get(f"{here}statement.pdf")))).pages
+        assert [image.image.size for image in pages[0].images] == [(40, 10)]
 
     def test_leads_from_each_total_to_its_lines(self, client: Client, here: str, lindqvist: Customer) -> None:
         make_entry(customer=lindqvist, amount=3)
