@@ -3,6 +3,7 @@
     calls      every call record in an open arrival batch gets its outcome: charged, free or quarantined
     items      every due period of every billing item is charged
     episodes   balances are final now: falls below a threshold are opened, recoveries closed
+    statements once the run has ended, months that it leaves complete are closed
 
 The work is cut into chunks (ranges of customers of one partner), each a short transaction behind the halting barrier.
 What is left to do is always read from the data itself (calls without an outcome, items with a due date), so that a run
@@ -18,7 +19,7 @@ from django.db import DatabaseError, InterfaceError, InternalError, OperationalE
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from billing import calls, chunks, episodes, halting, items, quarantine, runs
+from billing import calls, chunks, episodes, halting, items, quarantine, runs, statements
 from billing.about import about
 from billing.models import BillingChunk, BillingRun, BillingWorker, ChunkState, Partner, Process, RunState
 from billing.runs import RunBusy, Tally, WorkerReplaced
@@ -116,6 +117,7 @@ def _work_on_chunks(
             _leave_behind(worker)
             return
         _finish(run, worker)
+        _close_months(run, may_go_on)
     except WorkerReplaced:
         pass  # the run goes on without this worker, or has ended
     except BaseException:
@@ -222,6 +224,12 @@ def _finish(run: BillingRun, worker: BillingWorker) -> None:
         BillingChunk.objects.filter(run=run, state=ChunkState.DONE).delete()
         state, because = _verdict(locked)
         runs.finish(locked, state=state, because=because)
+
+
+def _close_months(run: BillingRun, may_go_on: MayGoOn) -> None:
+    """Close months that have ended, behind a run that left nothing of them. The next run need not wait for it."""
+    run.refresh_from_db()
+    statements.close_months(run, may_go_on=may_go_on)
 
 
 def _verdict(run: BillingRun) -> tuple[RunState, str]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
+from billing.models import EntryKind
+
 SHOWN = 100
 
 
@@ -22,6 +24,10 @@ class Drift:
     key: str
     found: str
 
+
+_STATED = ", ".join([*(f"s.{kind}" for kind in EntryKind), "s.entry_count"])
+_HELD = ", ".join([*(f"coalesce(held.{kind}, 0)" for kind in EntryKind), "coalesce(held.entry_count, 0)"])
+_SUMS = ", ".join(f"coalesce(sum(l.amount) FILTER (WHERE l.kind = '{kind}'), 0) AS {kind}" for kind in EntryKind)
 
 RULES = [
     Rule(
@@ -238,6 +244,49 @@ RULES = [
         ) l USING (partner_id, currency)
         JOIN billing_partner p ON p.id = partner_id
         WHERE coalesce(said.amount, 0) <> coalesce(l.amount, 0)
+        """,
+    ),
+    Rule(
+        "each_entry_is_in_the_first_statement_whose_month_holds_it",
+        # A month ends at most 31 days behind its first day, which is a date of any zone.
+        f"""
+        SELECT to_char(s.month, 'YYYY-MM') || ' of ' || cu.account,
+            'says ' || s.entry_count || ' entries that come to ' || s.closing_balance - s.opening_balance
+            || ', holds ' || coalesce(held.entry_count, 0) || ' that come to ' || coalesce(held.amount, 0)
+        FROM billing_statement s JOIN billing_customer cu ON cu.id = s.customer_id
+        LEFT JOIN (
+            SELECT first.statement_id, {_SUMS}, sum(l.amount) AS amount, count(*) AS entry_count
+            FROM billing_ledgerentry l CROSS JOIN LATERAL (
+                SELECT s.id AS statement_id
+                FROM billing_statement s JOIN billing_monthclosing k ON k.id = s.closing_id
+                WHERE s.customer_id = l.customer_id AND s.month > l.posted_at - interval '33 days'
+                  AND is_held(l.posted_at, l.id, l.posted_in, k.ends_at, k.last_entry_id, k.snapshot)
+                ORDER BY s.month LIMIT 1
+            ) first GROUP BY first.statement_id
+        ) held ON held.statement_id = s.id
+        WHERE ({_STATED}) IS DISTINCT FROM ({_HELD})
+        """,  # noqa: S608 - texts of ours
+    ),
+    Rule(
+        "statements_open_with_what_the_last_one_closed_with",
+        """
+        SELECT to_char(month, 'YYYY-MM') || ' of ' || cu.account,
+            'opens with ' || opening_balance || ' after ' || last
+        FROM (
+            SELECT *, coalesce(lag(closing_balance) OVER (PARTITION BY customer_id ORDER BY month), 0) AS last
+            FROM billing_statement
+        ) s JOIN billing_customer cu ON cu.id = s.customer_id
+        WHERE opening_balance <> last
+        """,
+    ),
+    Rule(
+        # Restored into a server that counts from lower numbers, new entries would be posted before these.
+        "entries_were_posted_by_transactions_that_were",
+        """
+        SELECT l.key, 'posted in transaction ' || l.posted_in::text || ', which the server has not reached'
+        FROM billing_ledgerentry l
+        WHERE l.posted_in >= pg_snapshot_xmax(pg_current_snapshot())
+          AND l.posted_in IS DISTINCT FROM pg_current_xact_id_if_assigned()
         """,
     ),
 ]

@@ -89,5 +89,7 @@ def config(*, as_json: bool) -> dict[str, Any]:
             "axes": {"level": "WARNING"},
             "health_check": {"level": "ERROR"},  # who asks is told; a load balancer asks every few seconds
             "opentelemetry": {"level": "ERROR"},
+            "weasyprint": {"level": "WARNING"},  # it tells of each step
+            "fontTools": {"level": "WARNING"},
         },
     }

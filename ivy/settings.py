@@ -89,6 +89,7 @@ INSTALLED_APPS = [
     "anymail",
     "pgtrigger",
     "pghistory",
+    "ninja",  # the page that describes the API comes from here, not from elsewhere
 ]
 
 MIDDLEWARE = [

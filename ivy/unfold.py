@@ -151,6 +151,7 @@ MENU: list[dict[str, Any]] = [
             _list_of("Groups", "auth.group", "groups"),
             _list_of("Portal users", "portal.portaluser", "storefront"),
             _list_of("Invitations", "portal.invitation", "outgoing_mail"),
+            _list_of("API tokens", "portal.apitoken", "vpn_key"),
             _list_of("Looks as partner", "portal.stafflook", "visibility"),
             _list_of("Second factors", "mfa.authenticator", "key"),
             _list_of("Failed log-ins", "axes.accessattempt", "gpp_bad"),

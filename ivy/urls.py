@@ -5,6 +5,7 @@ from django.urls import include, path
 
 from ivy import views
 from ivy.doors import views as doors
+from ivy.portal.api import urls as api
 from ivy.staff import urls as staff
 
 # One log-in for everybody: the admin's own would know neither second factors nor our pages.
@@ -21,6 +22,7 @@ urlpatterns = [
     path("", views.home, name="home"),
     path("admin/", (staff_pages, "admin", admin.site.name)),
     path("accounts/", include("ivy.accounts.urls")),
+    path("portal/api/v1/", api.addresses),
     path("portal/", include("ivy.portal.urls")),
     path("status/", include("ivy.portal.status_urls")),
     path("health/live", doors.live, name="live"),

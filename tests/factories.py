@@ -46,6 +46,7 @@ from billing.models import (
     LedgerEntry,
     LedgerSum,
     LedgerSumMark,
+    MonthClosing,
     Partner,
     PartnerAlert,
     Process,
@@ -58,6 +59,7 @@ from billing.models import (
     RunState,
     Source,
     SourceFormat,
+    Statement,
     UnparsableLine,
 )
 from billing.periods import Interval, Kind
@@ -418,6 +420,36 @@ def make_sum_mark(**fields: Any) -> LedgerSumMark:
     partner = fields.pop("partner", None) or harbour()
     defaults: dict[str, Any] = {"through": MORNING, "after_id": 7, "sampled_at": MORNING, "sampled_id": 7}
     return LedgerSumMark.objects.create(partner=partner, **defaults | fields)
+
+
+def make_closing(**fields: Any) -> MonthClosing:
+    """February, closed with all that was ever committed or will be."""
+    partner = fields.pop("partner", None) or harbour()
+    defaults: dict[str, Any] = {
+        "month": date(2026, 2, 1),
+        "timezone": partner.timezone,
+        "ends_at": datetime(2026, 3, 1, tzinfo=UTC),
+        "run_id": 1,
+        "last_entry_id": 0,
+        "snapshot": f"{10**12}:{10**12}:",
+    }
+    return MonthClosing.objects.create(partner=partner, **defaults | fields)
+
+
+def make_statement(**fields: Any) -> Statement:
+    """A month in which nothing happened, that began and ended with ten."""
+    customer = fields.pop("customer", None) or make_customer()
+    closing = fields.pop("closing", None) or make_closing(partner=customer.partner)
+    defaults: dict[str, Any] = {
+        "month": closing.month,
+        "currency": customer.currency,
+        "opening_balance": Decimal(10),
+        "closing_balance": Decimal(10),
+        **dict.fromkeys(EntryKind.values, Decimal(0)),
+        "entry_count": 0,
+        "next_entry_id": closing.last_entry_id + 1,
+    }
+    return Statement.objects.create(customer=customer, closing=closing, **defaults | fields)
 
 
 # Outcomes of calls that are no charge

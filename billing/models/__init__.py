@@ -20,6 +20,7 @@ from billing.models.partner import Partner
 from billing.models.rerating import Rerating
 from billing.models.run import BillingChunk, BillingRun, BillingWorker, ChunkState, RunState, WorkerState
 from billing.models.source import CallIdentity, IdentityKind, Source, SourceFormat
+from billing.models.statement import MonthClosing, Statement
 from billing.models.sums import LedgerSum, LedgerSumMark
 from billing.models.switch import HaltCause, Process, ProcessSwitch, SwitchHistory
 from billing.periods import Interval, Proration, Timing
@@ -65,6 +66,7 @@ __all__ = [
     "LedgerSum",
     "LedgerSumMark",
     "MendedCause",
+    "MonthClosing",
     "Partner",
     "PartnerAlert",
     "Process",
@@ -80,6 +82,7 @@ __all__ = [
     "RunState",
     "Source",
     "SourceFormat",
+    "Statement",
     "SwitchHistory",
     "Timing",
     "UnparsableLine",

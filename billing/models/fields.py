@@ -62,3 +62,10 @@ class TimeZoneField(models.CharField):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("max_length", 64)
         super().__init__(*args, **kwargs)
+
+
+class SnapshotField(models.TextField):
+    """PostgreSQL's pg_snapshot: which transactions had ended at an instant. Written by `pg_current_snapshot()`."""
+
+    def db_type(self, connection: Any) -> str:
+        return "pg_snapshot"

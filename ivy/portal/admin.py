@@ -2,17 +2,19 @@
 
 from typing import ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from ivy.portal.models import Invitation, PortalUser, StaffLook
+from ivy.portal import tokens
+from ivy.portal.models import ApiToken, Invitation, PortalUser, StaffLook
 
 
 class _WrittenElsewhere(ModelAdmin):
     """What comes in by a page of its own."""
 
-    actions = ()
+    actions: tuple[str, ...] = ()
     list_per_page = 50
     list_fullwidth = True
     show_full_result_count = False
@@ -60,3 +62,26 @@ class StaffLookAdmin(_WrittenElsewhere):
 
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(_WrittenElsewhere):
+    """Keys of partners' programs. Owners make them in the portal; here they are seen, and revoked."""
+
+    list_display = ("name", "hint", "partner", "resources", "is_limited", "made_by", "expires_at", "revoked_at")
+    list_select_related = ("partner", "made_by")
+    search_fields = ("name__startswith", "hint__startswith", "partner__slug__startswith")
+    ordering = ("-id",)
+    exclude = ("digest", "reference", "customers")
+    actions = ("revoke",)
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("portal.revoke_apitoken")
+
+    @admin.action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> None:
+        revoked = sum(tokens.revoke(token, by=request.user.get_username()) for token in chosen)
+        messages.success(request, f"{revoked} revoked; whoever has them reads nothing any more.")

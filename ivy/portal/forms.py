@@ -8,9 +8,11 @@ from django.contrib.auth.forms import SetPasswordMixin
 from django.core.validators import validate_email
 
 from billing.alerts import Terms
+from billing.models import Customer
 from ivy.accounts.models import User
 from ivy.portal import logos, words
-from ivy.portal.models import Invitation, PortalUser, Role
+from ivy.portal.models import Invitation, PortalUser, Resource, Role
+from ivy.portal.scope import Scope
 
 ROLES = [
     (Role.VIEWER.value, "Viewer: sees everything, changes nothing"),
@@ -184,3 +186,48 @@ class AskForEndForm(forms.Form):
     item = forms.CharField(max_length=200, widget=forms.HiddenInput)
     text = forms.CharField(label="Why", max_length=1000)
     on = forms.DateField(label="First day not charged", widget=forms.DateInput(attrs={"type": "date"}))
+
+
+class TokenForm(forms.Form):
+    """A key for a program: what it may read, of whom, how often and how long."""
+
+    name = forms.CharField(label="Name", max_length=100, help_text="Which program will use it.")
+    resources = forms.MultipleChoiceField(
+        label="It may read",
+        choices=Resource.choices,
+        initial=Resource.values,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    accounts = forms.CharField(
+        label="Of these accounts only",
+        required=False,
+        max_length=5_000,
+        help_text="One or several, with spaces between; empty: of all customers, also those to come.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    rate_per_minute = forms.IntegerField(label="Requests a minute", min_value=1, max_value=6_000, initial=120)
+    days = forms.ChoiceField(
+        label="It works for",
+        required=False,
+        choices=[("365", "a year"), ("90", "90 days"), ("30", "30 days"), ("", "as long as nobody revokes it")],
+    )
+
+    def __init__(self, *args: Any, scope: Scope, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scope = scope
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if "\0" in name:
+            raise forms.ValidationError("Write it without control characters.")
+        return name
+
+    def clean_accounts(self) -> list[Customer] | None:
+        accounts = set(self.cleaned_data["accounts"].replace(",", " ").split())
+        if not accounts:
+            return None
+        found = list(self.scope.customers().filter(account__in=accounts))
+        absent = sorted(accounts - {customer.account for customer in found})
+        if absent:
+            raise forms.ValidationError(f"There is no customer {', '.join(absent[:5])}.")
+        return found

@@ -35,6 +35,12 @@ ENTRIES: list[Entry] = [
     Entry("Alerts", "portal:alerts"),
     Entry("Requests", "portal:item_requests"),
     Entry("Status", "portal:status"),
+    Entry(
+        "Statements",
+        "portal:statements",
+        below=("portal:statements_of_month", "portal:statement", "portal:customer_statements"),
+    ),
+    Entry("API", "portal:tokens", Role.OWNER, below=("portal:make_token",)),
     Entry("People", "portal:people", Role.OWNER, below=("portal:invite",)),
     Entry("Brand", "portal:brand", Role.OWNER),
 ]

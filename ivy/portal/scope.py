@@ -4,6 +4,7 @@ What belongs to somebody else is not there: it is told in the same way as what n
 """
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from typing import TypeVar
@@ -12,6 +13,7 @@ from uuid import UUID
 from django.db.models import Exists, F, Func, Model, OuterRef, Q, QuerySet, TextField
 from django.http import Http404
 
+from billing import statements
 from billing.models import (
     AlertKind,
     BalanceAlert,
@@ -24,11 +26,13 @@ from billing.models import (
     Partner,
     PartnerAlert,
 )
+from billing.statements import Month, Sheet
 from ivy.accounts.models import User
-from ivy.portal.models import Brand, Invitation, ItemRequest, PortalUser, Role, StaffLook
+from ivy.portal.models import ApiToken, Brand, Invitation, ItemRequest, PortalUser, Role, StaffLook
 from notifications.models import NotificationLog
 
 Row = TypeVar("Row", bound=Model)
+Found = TypeVar("Found")
 
 NOT_THERE = "There is nothing at this address."
 
@@ -115,11 +119,19 @@ class Scope:
         """Those that can still be accepted, or sent again."""
         return Invitation.objects.filter(partner=self.partner, accepted_at__isnull=True, withdrawn_at__isnull=True)
 
+    def tokens(self) -> QuerySet[ApiToken]:
+        """Of the partner's programs, those that work first."""
+        return (
+            ApiToken.objects.filter(partner=self.partner)
+            .select_related("made_by", "use")
+            .order_by(F("revoked_at").desc(nulls_first=True), "-pk")
+        )
+
     # One row ---------------------------------------------------------------------------------------------------------
 
     def customer(self, account: str) -> Customer:
         """The partner's customer of this account number. Raises Http404, the same for foreign and absent ones."""
-        return _only(self.customers().select_related("balance_row"), account=account)
+        return _only(self.customers().select_related("balance_row", "partner"), account=account)
 
     def entry(self, key: str) -> LedgerEntry:
         """The ledger entry of this key. Raises Http404."""
@@ -159,6 +171,18 @@ class Scope:
         """The mail of this key. Raises Http404."""
         return _only(self.mails(), key=key)
 
+    def months(self) -> list[Month]:
+        """The partner's months, the latest first."""
+        return statements.months_of(self.partner)
+
+    def month(self, first: date) -> Month:
+        """That month of the partner's. Raises Http404."""
+        return _there(statements.month_of(self.partner, first))
+
+    def sheet(self, account: str, first: date) -> Sheet:
+        """The statement of the partner's customer for that month. Raises Http404."""
+        return _there(statements.sheet_of(self.customer(account), first))
+
     def person(self, email: str) -> PortalUser:
         """The person of this portal with this e-mail address. Raises Http404."""
         return _only(self.people(), user__email=email)
@@ -166,6 +190,10 @@ class Scope:
     def invitation(self, reference: UUID) -> Invitation:
         """The open invitation of this reference. Raises Http404."""
         return _only(self.invitations(), reference=reference)
+
+    def token(self, reference: UUID) -> ApiToken:
+        """The token of this reference. Raises Http404."""
+        return _only(self.tokens(), reference=reference)
 
     @cached_property
     def brand(self) -> Brand | None:
@@ -210,8 +238,12 @@ def of_look(look: StaffLook) -> Scope:
     )
 
 
-def _only(rows: "QuerySet[Row]", **natural_id: object) -> Row:
-    found = None if any("\0" in str(part) for part in natural_id.values()) else rows.filter(**natural_id).first()
+def _there(found: Found | None) -> Found:
     if found is None:
         raise Http404(NOT_THERE)
     return found
+
+
+def _only(rows: "QuerySet[Row]", **natural_id: object) -> Row:
+    has_nul = any("\0" in str(part) for part in natural_id.values())  # which PostgreSQL takes in no text
+    return _there(None if has_nul else rows.filter(**natural_id).first())

@@ -1,8 +1,38 @@
 """The addresses of the portal. They carry natural ids (account, entry key, reference), never primary keys."""
 
-from django.urls import path
+from datetime import date
 
-from ivy.portal.views import alerts, brand, calls, customers, invitation, items, overview, people, settings, status
+from django.urls import path, register_converter
+
+from ivy.portal.views import (
+    alerts,
+    brand,
+    calls,
+    customers,
+    invitation,
+    items,
+    overview,
+    people,
+    settings,
+    statements,
+    status,
+    tokens,
+)
+
+
+class MonthConverter:
+    """A month in an address: `2026-03`; its first day in Python."""
+
+    regex = "[0-9]{4}-(?:0[1-9]|1[0-2])"
+
+    def to_python(self, value: str) -> date:
+        return date.fromisoformat(f"{value}-01")
+
+    def to_url(self, value: date | str) -> str:
+        return value if isinstance(value, str) else f"{value:%Y-%m}"
+
+
+register_converter(MonthConverter, "month")
 
 app_name = "portal"
 
@@ -39,5 +69,16 @@ urlpatterns = [
     path("brand/style.css", brand.brand_style, name="brand_style"),
     path("brand/logo.png", brand.logo, name="logo"),
     path("banner/", status.banner, name="banner"),
+    path("statements/", statements.months, name="statements"),
+    path("statements/<month:month>/", statements.month, name="statements_of_month"),
+    path("statements/<month:month>/statements.csv", statements.month_csv, name="statements_csv"),
+    path("statements/<month:month>/statements.pdf", statements.month_pdf, name="statements_pdf"),
+    path("statements/<month:month>/<str:account>/", statements.statement, name="statement"),
+    path("statements/<month:month>/<str:account>/statement.csv", statements.statement_csv, name="statement_csv"),
+    path("statements/<month:month>/<str:account>/statement.pdf", statements.statement_pdf, name="statement_pdf"),
+    path("customers/<str:account>/statements/", statements.of_customer, name="customer_statements"),
+    path("tokens/", tokens.tokens, name="tokens"),
+    path("tokens/make/", tokens.make, name="make_token"),
+    path("tokens/<uuid:reference>/revoke/", tokens.revoke, name="revoke_token"),
     path("settings/", settings.settings, name="settings"),
 ]

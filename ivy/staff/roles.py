@@ -35,7 +35,7 @@ MAY: dict[str, tuple[str, ...]] = {
         "billing.add_billingitem", "billing.change_billingitem", "billing.delete_billingitem",
         "billing.add_ratedeck", "billing.change_ratedeck", "billing.add_rate", "billing.change_rate",
         "billing.delete_rate",
-        "billing.change_partner", "portal.invite_people", "portal.decide_requests",
+        "billing.change_partner", "portal.invite_people", "portal.decide_requests", "portal.revoke_apitoken",
     ),
     OPERATOR: (
         "billing.halt_process", "billing.resume_process",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import browser
 import libraries
+import printing
 import servers
 from children import Family, start_time
 from problems import CHECKOUT, VAR, Stopped, run_main, tell
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, _stop)
     VAR.mkdir(exist_ok=True)
     python = libraries.install()
+    printing.install()
     _clean_up_after_killed_runs()
     folder = Path(tempfile.mkdtemp(prefix="test-", dir=VAR))
     folder.chmod(0o755)

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import libraries
+import printing
 import servers
 from children import Child, Family
 from problems import CHECKOUT, VAR, Problem, Stopped, run_main, tell
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
         family.end_leftovers()
         try:
             python = libraries.install()
+            printing.install()
             environment = _start_servers(family)
             logins = _prepare(python, environment)
             port = _start_ivy(python, environment, family)

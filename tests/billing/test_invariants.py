@@ -36,6 +36,7 @@ from billing.models import (
     RunState,
     SwitchHistory,
 )
+from tests.billing.at_once import real_commits
 from tests.factories import (
     MARCH_BEGIN,
     MARCH_END,
@@ -46,6 +47,7 @@ from tests.factories import (
     make_call,
     make_call_charge,
     make_chunk,
+    make_closing,
     make_customer,
     make_deck,
     make_default_alert,
@@ -65,6 +67,7 @@ from tests.factories import (
     make_reversal,
     make_run,
     make_source,
+    make_statement,
     make_sum,
     make_sum_mark,
     make_switch,
@@ -764,7 +767,41 @@ SUMS = [
     Breach("sum_marks_move_forward", "entries would be counted twice", lambda: make_sum_mark(after_id=8)),
 ]
 
-BREACHES = [*LEDGER, *CUSTOMERS, *ALERTS, *IDENTITIES, *SOURCES, *CALLS, *PRICES, *ITEMS, *RUNS, *SWITCHES, *SUMS]
+STATEMENTS = [
+    Breach("a_month_closes_once", "two ends of one month", lambda: twice(make_closing, last_entry_id=7)),
+    Breach("months_are_named_by_their_first_day", "the second", lambda: make_closing(month=date(2026, 2, 2))),
+    Breach("months_close_behind_their_end", "not over yet", lambda: make_closing(ends_at=FAR_AHEAD)),
+    Breach("statements_add_up", "a penny from nowhere", lambda: make_statement(call=Decimal("0.01"))),
+    Breach(
+        "one_statement_per_customer_and_month",
+        "two for February",
+        lambda: twice(make_statement, customer=make_customer(), closing=make_closing()),
+    ),
+    Breach(
+        "one_statement_per_customer_and_closing",
+        "another month's closing",
+        lambda: [
+            make_statement(customer=customer, closing=closing, month=month)
+            for customer, closing in [(make_customer(), make_closing())]
+            for month in (date(2026, 1, 1), date(2026, 2, 1))
+        ],
+    ),
+]
+
+BREACHES = [
+    *LEDGER,
+    *CUSTOMERS,
+    *ALERTS,
+    *IDENTITIES,
+    *SOURCES,
+    *CALLS,
+    *PRICES,
+    *ITEMS,
+    *RUNS,
+    *SWITCHES,
+    *SUMS,
+    *STATEMENTS,
+]
 
 # Tables that only grow, with how to make a row of each, and what any trigger of theirs refuses.
 ONLY_GROWING: dict[str, tuple[str, Callable[[], models.Model]]] = {
@@ -773,12 +810,14 @@ ONLY_GROWING: dict[str, tuple[str, Callable[[], models.Model]]] = {
     "switch_history_only_grows": ("billing_switchhistory", make_switch),
     "charged_periods_only_grow": ("billing_itemperiod", make_period),
     "unparsable_lines_only_grow": ("billing_unparsableline", make_unparsable_line),
+    "statements_only_grow": ("billing_statement", make_statement),
 }
 UNDELETABLE: dict[str, tuple[str, Callable[[], models.Model]]] = {
     "balances_are_never_deleted": ("billing_customerbalance", make_customer),
     "switches_are_never_deleted": ("billing_processswitch", make_switch),
     "arrival_batches_are_never_deleted": ("billing_arrivalbatch", make_batch),
     "deliveries_are_never_deleted": ("billing_delivery", make_delivery),
+    "closed_months_never_change": ("billing_monthclosing", make_closing),
 }
 
 FIXED_ONCE_CHARGED: dict[str, object] = {
@@ -791,6 +830,17 @@ FIXED_ONCE_CHARGED: dict[str, object] = {
     "bill_cycle_day": 15,
     "timing": "arrears",
     "proration": "none",
+}
+
+FIXED_ONCE_CLOSED: dict[str, object] = {
+    "partner_id": 0,  # replaced by somebody else's
+    "month": date(2026, 1, 1),
+    "timezone": "UTC",
+    "ends_at": LONG_AGO,
+    "closed_at": FAR_AHEAD,
+    "run_id": 2,
+    "last_entry_id": 99,
+    "snapshot": "10:10:",
 }
 
 # Rules that nothing can break while another one, checked before them, holds.
@@ -856,6 +906,17 @@ class TestTheDatabase:
         with pytest.raises((DataError, IntegrityError), match="Europe/Atlantis"), transaction.atomic():
             make_customer(timezone="Europe/Atlantis")
 
+    def test_knows_the_time_zone_of_a_partner(self) -> None:
+        with pytest.raises((DataError, IntegrityError), match="Europe/Atlantis"), transaction.atomic():
+            make_partner(timezone="Europe/Atlantis")
+
+    @pytest.mark.parametrize("field", FIXED_ONCE_CLOSED)
+    def test_keeps_what_a_month_was_closed_with(self, field: str) -> None:
+        closing = make_closing()
+        update(closing, written_through=7, written_at=MORNING)
+        value = make_partner().pk if field == "partner_id" else FIXED_ONCE_CLOSED[field]
+        assert broken_rule(lambda: update(closing, **{field: value})) == "closed_months_never_change"
+
     def test_gives_a_charged_cause_its_second_and_third_charge_only_after_reversals(self) -> None:
         first = charge_of_march()
         make_reversal(first)
@@ -904,6 +965,18 @@ class TestTriggers:
         lindqvist = make_customer(balance=100)
         make_entry(customer=lindqvist, amount=Decimal("-0.000001"))
         assert CustomerBalance.objects.get(customer=lindqvist).balance == Decimal("99.999999")
+
+    @real_commits
+    def test_transactions_have_a_number_before_entries_have(self) -> None:
+        lindqvist = make_customer()
+        sql(
+            "INSERT INTO billing_ledgerentry (key, customer_id, kind, amount, currency, occurred_at, booked_month,"
+            " charge_number, description, reason, entered_by)"
+            " SELECT 'payment:bank:1', %s, 'payment', 1, 'GBP', now(), date_trunc('month', now() AT TIME ZONE 'UTC'),"
+            " 1, coalesce(pg_current_xact_id_if_assigned()::text, 'none'), '', ''",
+            lindqvist.pk,
+        )
+        assert LedgerEntry.objects.get().description != "none"
 
     def test_customers_have_a_balance(self) -> None:
         lindqvist, okafor = Customer.objects.bulk_create(
@@ -1034,7 +1107,7 @@ class TestTheListOfRules:
             " UNION SELECT indexrelid::regclass::text FROM pg_index"
             " WHERE indisunique AND NOT indisprimary AND indrelid IN (SELECT oid FROM tables)"
         )
-        broken = {case.rule for case in BREACHES} | {"customer_time_zone_is_known"}
+        broken = {case.rule for case in BREACHES} | {"customer_time_zone_is_known", "partner_time_zone_is_known"}
         assert constraints - broken - UNBREAKABLE.keys() == set(), "no test breaks these"
         assert broken & UNBREAKABLE.keys() == set()
 

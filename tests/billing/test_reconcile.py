@@ -29,6 +29,7 @@ from tests.factories import (
     make_alert,
     make_batch,
     make_call,
+    make_closing,
     make_customer,
     make_delivery,
     make_entry,
@@ -38,6 +39,7 @@ from tests.factories import (
     make_rate,
     make_reversal,
     make_source,
+    make_statement,
     make_sum,
 )
 
@@ -347,6 +349,24 @@ def below_and_nobody_knows(world: World) -> str:
     return "10002"
 
 
+def left_out_of_its_month(world: World) -> str:
+    """An entry that February holds, in a statement that says there was none."""
+    last = make_entry(customer=world.okafor, posted_at=datetime(2026, 2, 3, tzinfo=UTC))
+    closing = make_closing(last_entry_id=last.pk)
+    make_statement(customer=world.okafor, closing=closing, opening_balance=0, closing_balance=0)
+    return "2026-02 of 10002"
+
+
+def opened_with_a_penny(world: World) -> str:
+    make_statement(customer=world.okafor, opening_balance=Decimal("0.01"), closing_balance=Decimal("0.01"))
+    return "2026-02 of 10002"
+
+
+def posted_in_the_future(world: World) -> str:
+    sql("UPDATE billing_ledgerentry SET posted_in = '4611686018427387904' WHERE key = %s", key_of(world.charged))
+    return key_of(world.charged)
+
+
 BREAKS = [
     Break("balance_is_the_sum_of_entries", "moved by a millionth", moved_by_hand),
     Break("balance_is_the_sum_of_entries", "an entry that did not move it", posted_past_the_balance),
@@ -437,6 +457,9 @@ BREAKS = [
     Break("open_episodes_are_about_their_alert", "closed before it opened", closed_before_it_opened),
     Break("open_episodes_are_about_their_alert", "silently left out", below_and_nobody_knows),
     Break("sums_are_those_of_the_ledger", "of entries that are not there", summed_without_an_entry),
+    Break("each_entry_is_in_the_first_statement_whose_month_holds_it", "left out", left_out_of_its_month),
+    Break("statements_open_with_what_the_last_one_closed_with", "a penny from nowhere", opened_with_a_penny),
+    Break("entries_were_posted_by_transactions_that_were", "restored elsewhere", posted_in_the_future),
 ]
 
 

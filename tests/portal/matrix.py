@@ -10,16 +10,19 @@ To add a page: a `Row` in ROWS. To add a noun with ids: make it in `World.of`, p
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from billing.models import BillingItem, Customer, LedgerEntry, Partner
 from ivy.accounts.models import User
-from ivy.portal import brands
+from ivy.portal import brands, tokens
 from ivy.portal import people as people_of_portals
 from ivy.portal.models import ItemRequest, PortalUser, Role
 from notifications.models import NotificationContent, NotificationLog
 from tests import factories
+from tests.portal.statements import can_print
 
 EVERYBODY = None
 """In place of a role: a page for people who are not logged in, too."""
@@ -85,6 +88,7 @@ class World:
         NotificationContent.objects.create(
             notification=mail, recipient=customer.email, subject=f"{word} is low", text=f"{word} has {amount}."
         )
+        token, _ = tokens.make(partner, name=f"{word} books", by=people[Role.OWNER])
         return cls(
             partner=partner,
             customer=customer,
@@ -96,6 +100,7 @@ class World:
                 "mail": mail.key,
                 "request": str(asked.pk),
                 "invitation": str(invited.reference),
+                "token": str(token.reference),
                 "link": people_of_portals.link_of(invited).split("/")[-2],
             },
             marks=[word, low, amount],
@@ -104,6 +109,8 @@ class World:
 
 NO_ACCOUNT = {"account": "NOBODY-1"}
 NOBODYS = {"reference": str(uuid.UUID(int=7))}
+
+PRINTED = (200,) if can_print() else (503,)
 
 Ids = Callable[[World], Mapping[str, str]]
 
@@ -114,6 +121,18 @@ def no_ids(_world: World) -> dict[str, str]:
 
 def invitation(world: World) -> dict[str, str]:
     return {"reference": world.ids["invitation"]}
+
+
+def this_month(world: World) -> dict[str, str]:
+    return {"month": f"{datetime.now(ZoneInfo(world.partner.timezone)):%Y-%m}"}
+
+
+def statement(world: World) -> dict[str, str]:
+    return {**this_month(world), "account": world.customer.account}
+
+
+def token(world: World) -> dict[str, str]:
+    return {"reference": world.ids["token"]}
 
 
 def nothing(_world: World) -> dict[str, str]:
@@ -248,6 +267,29 @@ ROWS: list[Row] = [
     Row("portal:banner"),
     Row("status:page", EVERYBODY),
     Row("status:feed", EVERYBODY),
+    Row("portal:statements"),
+    Row("portal:statements_of_month", ids=this_month),
+    Row("portal:statements_of_month", ids=this_month, query=lambda world: {"after": world.customer.account}),
+    Row("portal:statements_csv", ids=this_month),
+    Row("portal:statements_pdf", ids=this_month, answers=PRINTED, staff_looking=PRINTED),
+    Row("portal:statement", ids=statement, absent=NO_ACCOUNT),
+    Row("portal:statement", ids=statement, absent=NO_ACCOUNT, query=lambda world: {"after": world.entry.key}),
+    Row("portal:statement_csv", ids=statement, absent=NO_ACCOUNT),
+    Row("portal:statement_pdf", ids=statement, absent=NO_ACCOUNT, answers=PRINTED, staff_looking=PRINTED),
+    Row("portal:customer_statements", ids=account, absent=NO_ACCOUNT),
+    Row("portal:tokens", Role.OWNER),
+    Row(
+        "portal:make_token",
+        Role.OWNER,
+        form=lambda world: {
+            "name": "Books",
+            "resources": ["ledger"],
+            "accounts": world.customer.account,
+            "rate_per_minute": 60,
+        },
+        answers=(200, 400),
+    ),
+    Row("portal:revoke_token", Role.OWNER, ids=token, absent=NOBODYS, form=nothing, answers=(302,)),
     Row("portal:settings"),
     Row("portal:settings", form=lambda world: {"language": "", "timezone": ""}, answers=(302,)),
 ]

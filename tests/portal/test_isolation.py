@@ -1,6 +1,7 @@
 """No byte of another partner's, from any address of the portal, for anybody."""
 
 import ast
+import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from django.db import transaction
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from pypdf import PdfReader
 
 import ivy.portal.views
 from ivy.accounts.models import User
@@ -70,6 +72,8 @@ def _ask(
 
 def body(answer: HttpResponseBase) -> str:
     content = b"".join(answer.streaming_content) if answer.streaming else answer.content  # type: ignore[attr-defined]
+    if answer.headers["Content-Type"] == "application/pdf":
+        content = "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(content)).pages).encode()
     headers = " ".join(f"{name}: {value}" for name, value in answer.items() if name != "Expires")
     return f"{headers}\n{content.decode(errors='replace')}"
 
