@@ -20,7 +20,7 @@ DROP TRIGGER audit_entries_only_grow ON ivy_auditentry;
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0020_staff_permissions'),
+        ('billing', '0019_staff_permissions'),
         ('ivy', '0007_repairs'),
     ]
 

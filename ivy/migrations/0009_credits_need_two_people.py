@@ -39,7 +39,7 @@ DROP FUNCTION ivy_keep_credit_request();
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0026_what_staff_search'),
+        ('billing', '0021_what_staff_search'),
         ('ivy', '0008_audit_trail'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -52,10 +52,17 @@ def _watch(model: type[models.Model], *, of: str = "", but: tuple[str, ...] = ()
     ]
     if of:
         indexes.append(models.Index(F(of), F("pgh_id").desc(), name=f"{short}_changes_of"))
+    watched_fields = [field.name for field in model._meta.local_fields if field.name not in but]
     CHANGES[model._meta.label_lower] = pghistory.create_event_model(
         watched,
         pghistory.InsertEvent(level=pgtrigger.Statement),
-        pghistory.UpdateEvent(level=pgtrigger.Row),
+        # A statement that sets none of these is not looked at: a run moves many items on, and pays nothing.
+        pghistory.UpdateEvent(
+            level=pgtrigger.Row,
+            operation=pgtrigger.UpdateOf(*watched_fields) if but else pgtrigger.Update,
+            condition=pgtrigger.AnyChange(),
+            trigger_name="update_update",
+        ),
         pghistory.DeleteEvent(level=pgtrigger.Row),
         exclude=list(but),
         model_name=f"{name}History",

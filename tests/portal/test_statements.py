@@ -20,6 +20,8 @@ from django.db.models import Sum
 from django.http import HttpResponseBase
 from django.test import Client
 from django.utils import timezone
+from PIL import Image
+from pypdf import PdfReader
 
 from billing import statements
 from billing.models import Customer, CustomerBalance, LedgerEntry, Partner

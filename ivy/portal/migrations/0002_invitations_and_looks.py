@@ -32,7 +32,7 @@ DROP FUNCTION portal_looks_are_only_ended();
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0020_staff_permissions'),
+        ('billing', '0019_staff_permissions'),
         ('portal', '0001_people_of_partners'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

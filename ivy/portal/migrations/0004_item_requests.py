@@ -10,7 +10,7 @@ import billing.models.fields
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0027_mails_in_a_customers_language'),
+        ('billing', '0023_mails_in_a_customers_language'),
         ('portal', '0003_brands'),
     ]
 

@@ -8,8 +8,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0027_mails_in_a_customers_language'),
-        ('ivy', '0014_sender_names_of_partners'),
+        ('billing', '0023_mails_in_a_customers_language'),
+        ('ivy', '0013_sender_names_of_partners'),
     ]
 
     operations = [

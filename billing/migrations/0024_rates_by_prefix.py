@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    dependencies = [('billing', '0027_mails_in_a_customers_language')]
+    dependencies = [('billing', '0023_mails_in_a_customers_language')]
 
     operations = [
         migrations.AddIndex(

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('accounts', '0001_initial'),
         ('auth', '0012_alter_user_first_name_max_length'),
-        ('billing', '0020_staff_permissions'),
+        ('billing', '0019_staff_permissions'),
         ('ivy', '0009_credits_need_two_people'),
         ('notifications', '0004_staff_permissions'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

@@ -56,7 +56,7 @@ ALTER TABLE billing_partner ADD CONSTRAINT partner_time_zone_is_known
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0024_statements")]
+    dependencies = [("billing", "0025_statements")]
 
     operations = [
         migrations.RunSQL(IS_HELD, "DROP FUNCTION is_held"),

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ivy', '0021_histories_only_grow'),
+        ('ivy', '0011_histories_only_grow'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0024_sender_names'),
+        ('billing', '0022_sender_names'),
     ]
 
     operations = [

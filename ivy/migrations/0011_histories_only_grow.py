@@ -38,7 +38,7 @@ def forget(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ivy', '0020_histories'),
+        ('ivy', '0010_histories'),
     ]
 
     operations = [

@@ -11,7 +11,7 @@ import billing.models.fields
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0027_mails_in_a_customers_language'),
+        ('billing', '0024_rates_by_prefix'),
     ]
 
     operations = [

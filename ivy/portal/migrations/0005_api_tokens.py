@@ -13,7 +13,7 @@ import billing.models.fields
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0025_months_close_once'),
+        ('billing', '0026_months_close_once'),
         ('portal', '0004_item_requests'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0023_sums_of_the_ledger'),
+        ('billing', '0020_sums_of_the_ledger'),
     ]
 
     operations = [

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0026_what_staff_search'),
+        ('billing', '0021_what_staff_search'),
     ]
 
     operations = [

@@ -30,7 +30,7 @@ DROP FUNCTION billing_forget_sums();
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0020_staff_permissions'),
+        ('billing', '0019_staff_permissions'),
     ]
 
     operations = [

@@ -7,8 +7,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0024_sender_names'),
-        ('ivy', '0013_shown_post_mortems'),
+        ('billing', '0022_sender_names'),
+        ('ivy', '0012_shown_post_mortems'),
     ]
 
     operations = [

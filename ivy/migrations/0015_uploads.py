@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    dependencies = [('ivy', '0022_languages_are_watched')]
+    dependencies = [('ivy', '0014_languages_are_watched')]
 
     operations = [
         migrations.CreateModel(
