@@ -52,14 +52,14 @@ def _watch(model: type[models.Model], *, of: str = "", but: tuple[str, ...] = ()
     ]
     if of:
         indexes.append(models.Index(F(of), F("pgh_id").desc(), name=f"{short}_changes_of"))
-    watched_fields = [field.name for field in model._meta.local_fields if field.name not in but]
+    columns = [field.column for field in model._meta.local_fields if field.name not in but]
     CHANGES[model._meta.label_lower] = pghistory.create_event_model(
         watched,
         pghistory.InsertEvent(level=pgtrigger.Statement),
         # A statement that sets none of these is not looked at: a run moves many items on, and pays nothing.
         pghistory.UpdateEvent(
             level=pgtrigger.Row,
-            operation=pgtrigger.UpdateOf(*watched_fields) if but else pgtrigger.Update,
+            operation=pgtrigger.UpdateOf(*columns) if but else pgtrigger.Update,  # type: ignore[no-untyped-call]
             condition=pgtrigger.AnyChange(),
             trigger_name="update_update",
         ),
