@@ -23,17 +23,16 @@ class WorkerInline(ReadOnlyInline):
 class BillingRunAdmin(ReadOnlyAdmin):
     list_display = (
         "started_at",
+        "page",
         "show_state",
         "started_by",
         "took",
         "billed",
         "free",
         "quarantined",
-        "items",
-        "one_offs",
+        "all_items",
         "charged",
         "error_count",
-        "page",
     )
     list_filter = (("state", ChoicesDropdownFilter), ("partner", RelatedDropdownFilter))
     date_hierarchy = "started_at"
@@ -60,8 +59,6 @@ class BillingRunAdmin(ReadOnlyAdmin):
     billed = count("calls_billed", "calls")
     free = count("calls_free", "free")
     quarantined = count("calls_quarantined", "quarantined")
-    items = count("item_charges", "items")
-    one_offs = count("one_off_charges", "one-off")
     show_state = label(
         "state",
         {
@@ -76,6 +73,10 @@ class BillingRunAdmin(ReadOnlyAdmin):
     @admin.display(description="took")
     def took(self, run: BillingRun) -> str:
         return f"{(run.ended_at - run.started_at).total_seconds():,.1f}\N{NO-BREAK SPACE}s" if run.ended_at else "-"
+
+    @admin.display(description="items")
+    def all_items(self, run: BillingRun) -> str:
+        return f"{run.item_charges + run.one_off_charges:,}"
 
     @admin.display(description="charges")
     def what(self, run: BillingRun) -> str:
@@ -109,7 +110,7 @@ class BillingRunAdmin(ReadOnlyAdmin):
     def page(self, run: BillingRun) -> SafeString:
         """The run's page in the control room: stages, workers, errors with links, charges by kind."""
         url = reverse("admin:control_run", args=[run.pk])
-        return format_html('<a class="text-link" href="{}">run {}</a>', url, run.pk)
+        return format_html('<a class="text-link whitespace-nowrap" href="{}">run {}</a>', url, run.pk)
 
 
 @admin.register(BillingWorker)

@@ -140,7 +140,8 @@ def _charged(run: BillingRun) -> Sequence[since.Movements]:
     """Of a run that has ended it never changes."""
     if run.state == RunState.RUNNING:
         return since.charged_by_run(run)
-    return cache.get_or_make(f"charged-by-run-{run.pk}", lambda: since.charged_by_run(run), seconds=KEPT_SECONDS)
+    key = f"charged-by-run-{run.pk}-{run.started_at.timestamp()}"  # a database put back has other runs of that number
+    return cache.get_or_make(key, lambda: since.charged_by_run(run), seconds=KEPT_SECONDS)
 
 
 def _run(pk: int) -> BillingRun:
