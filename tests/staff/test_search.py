@@ -192,3 +192,5 @@ class TestASearch:
                 plan = "\n".join(row[0] for row in cursor.fetchall())
                 for table in ("customer", "callidentity", "ledgerentry", "callrecord", "notificationlog", "freecall"):
                     assert f"Seq Scan on billing_{table}" not in plan, f"{query['sql']}\n{plan}"
+                if "^payment:" in query["sql"]:
+                    assert "payments_by_reference" in plan
