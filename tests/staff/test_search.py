@@ -192,3 +192,7 @@ class TestASearch:
                 plan = "\n".join(row[0] for row in cursor.fetchall())
                 for table in ("customer", "callidentity", "ledgerentry", "callrecord", "notificationlog", "freecall"):
                     assert f"Seq Scan on billing_{table}" not in plan, f"{query['sql']}\n{plan}"
+                if "to_tsquery" in query["sql"]:
+                    assert "customers_by_words_of_name" in plan
+                if "^payment:" in query["sql"]:
+                    assert "payments_by_reference" in plan

@@ -120,7 +120,8 @@ def _customers(term: str) -> Iterator[Hit]:
     if words and "@" not in term and any(len(word) >= SHORTEST_PREFIX and not word.isdecimal() for word in words):
         query = SearchQuery(" & ".join(f"'{word}':*" for word in words), config="simple", search_type="raw")
         named = rows.annotate(words=SearchVector("name", config="simple")).filter(words=query)
-        for customer in sorted(_some(named), key=lambda one: one.name):
+        # In an order that no index has: with one, PostgreSQL would walk along it and read each name for a few that fit.
+        for customer in _some(named.order_by(Lower("name"), "pk")):
             yield _customer(customer, "name", is_exact=customer.name.lower() == lower)
 
 
@@ -165,8 +166,9 @@ def _entries(term: str) -> Iterator[Hit]:
         for row in QuarantinedCall.objects.filter(call_key=term)[:1]:
             reason = row.get_reason_display().lower()
             yield Hit(term, f"call in quarantine: {reason}", links.explain(term), is_exact=True)
+    # In no order: by id, PostgreSQL would rather walk the ledger backwards, hoping to meet ten of them soon.
     paid = LedgerEntry.objects.annotate(reference=reference_of_payment()).filter(kind__in=PAYMENT_KINDS, reference=term)
-    for entry in _some(paid.select_related("customer").order_by("-pk")):
+    for entry in sorted(_some(paid.select_related("customer")), key=lambda entry: -entry.pk):
         yield _entry(entry, is_exact=True)
 
 
