@@ -66,11 +66,12 @@ def answers_of(operation: Any, mode: GenerationMode, *, token: str, account: str
     )
     @given(case=operation.as_strategy(generation_mode=mode), is_ours=st.booleans())
     def ask(case: Case, is_ours: bool) -> None:
-        if is_ours and "account" in case.path_parameters:
+        if is_ours and mode == GenerationMode.POSITIVE and "account" in case.path_parameters:
             case.path_parameters["account"] = account
+        nonsense = case.headers.get("Authorization") if mode == GenerationMode.NEGATIVE else None
         # No description can say which cursors are ours, and that one time lies behind another.
         answer = case.call_and_validate(
-            headers={"Authorization": f"Bearer {token}"}, excluded_checks=[positive_data_acceptance]
+            headers={"Authorization": nonsense or f"Bearer {token}"}, excluded_checks=[positive_data_acceptance]
         )
         answers.add(answer.status_code)
 
