@@ -13,8 +13,7 @@ from notifications import breaker
 from notifications.models import Because, State
 
 LOCK = 1_230_011
-# What is done once a claim is a good part of the work for a mail; a slow server needs the lease for all of them.
-MAILS_AT_A_TIME = 50
+MAILS_AT_A_TIME = 50  # what is done once a claim is a good part of the work for a mail
 CLAIM_SECONDS = 120
 SENDING_MARGIN_SECONDS = 60
 
