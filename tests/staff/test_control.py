@@ -163,7 +163,7 @@ class TestTheFirstPage:
             (lambda: make_mail(State.UNCERTAIN), "1 mail is perhaps delivered", "/admin/review/?queue=uncertain"),
             (lambda: make_mail(State.FAILED), "1 mail is failed for good", "/admin/review/?queue=failed"),
             (lambda: make_mail(State.HELD), "1 mail is held back", "/admin/review/?queue=held"),
-            (make_quarantined_call, "1 call waits in quarantine .* 1 no rate", "/admin/runbook/#quarantine"),
+            (make_quarantined_call, "1 call waits in quarantine .* 1 no rate", "/admin/work/quarantine/"),
             (
                 lambda: Pulse.objects.filter(name=pulses.QUEUE_CANARY).update(beaten_at=Now() - timedelta(minutes=9)),
                 "The queue does nothing",
@@ -537,7 +537,7 @@ class TestARun:
                      "items of harbour", "It is <odd>.", "busy elsewhere"):  # fmt: skip
             assert told in text
         assert f'href="/admin/billing/billingitem/{item.pk}/change/"' in source
-        assert "explain/?key=call%3A" in source
+        assert "/admin/explain/?key=call%3A" in source
         assert 'hx-trigger="every' not in source, "a run that has ended is not asked for again"
 
     def test_links_what_it_charged_by_kind_to_the_ledger(self, operator: Client) -> None:

@@ -299,7 +299,7 @@ class ResumePage(LatePreview, ProcessPage):
                 for kind, charges in sorted(found.charges.charges.items())
             ],
             top_customers=[
-                (account, address("customer", account, instead=_customer(account)), amount, currency)
+                (account, address("customer", account), amount, currency)
                 for account, currency, amount in found.charges.top_customers
             ],
             episodes_to_open=found.charges.episodes_to_open,
@@ -356,10 +356,6 @@ def _stay_halted(halts: Sequence[ProcessSwitch], mine: Sequence[ProcessSwitch]) 
         for halt in halts
         if halt.pk not in ended
     ]
-
-
-def _customer(account: str) -> str:
-    return f"{reverse('admin:billing_customer_changelist')}?q={account}"
 
 
 # The breaker ---------------------------------------------------------------------------------------------------------

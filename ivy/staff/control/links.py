@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.http import urlencode
 
 
@@ -16,14 +16,9 @@ class Link:
     id: str
 
 
-def address(name: str, *args: Any, instead: str = "", **query: str) -> str:
-    """The address of a page of the admin with a query; of `instead`, a whole one, where there is no such page."""
-    try:
-        found = reverse(f"admin:{name}", args=args)
-    except NoReverseMatch:
-        if not instead:
-            raise
-        return instead
+def address(name: str, *args: Any, **query: str) -> str:
+    """The address of a page of the admin, with a query."""
+    found = reverse(f"admin:{name}", args=args)
     return f"{found}?{urlencode(query)}" if query else found
 
 

@@ -202,7 +202,7 @@ def _quarantine(seen: Now) -> Iterator[Need]:
         (
             Way(
                 "Work on them",
-                address("work_quarantine", instead=list_of("billing.quarantinedcall", state__exact="waiting")),
+                address("work_quarantine"),
                 "billing.view_quarantinedcall",
             ),
             _runbook("quarantine"),
@@ -293,7 +293,7 @@ def _offers(seen: Now) -> Iterator[Need]:
 
 
 def _review(state: str) -> str:
-    return address("review", instead=list_of("notifications.notificationlog", state__exact=state), queue=state)
+    return address("review", queue=state)
 
 
 def _reset() -> str:

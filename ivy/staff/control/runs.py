@@ -127,9 +127,7 @@ class RunCharges(StaffPage):
             "run": run,
             "by_kind": by_kind,
             "kind": kind,
-            "entries": [
-                (entry, address("explain", instead=_entry(entry.pk), key=entry.key)) for entry in shown[:ENTRIES_SHOWN]
-            ],
+            "entries": [(entry, address("explain", key=entry.key)) for entry in shown[:ENTRIES_SHOWN]],
             "next_after": shown[ENTRIES_SHOWN - 1].pk if len(shown) > ENTRIES_SHOWN else None,
             "is_running": run.state == RunState.RUNNING,
         }
@@ -148,10 +146,6 @@ def _run(pk: int) -> BillingRun:
     return get_object_or_404(BillingRun.objects.select_related("partner"), pk=pk)
 
 
-def _entry(pk: int) -> str:
-    return reverse("admin:billing_ledgerentry_change", args=[pk])
-
-
 def _errors(run: BillingRun) -> list[tuple[str, str, str, str]]:
     """Kind, key, error, and the address of the call or item that it is about; empty where it is about many."""
     shown = run.errors[:ERRORS_SHOWN]
@@ -165,5 +159,5 @@ def _about(error: dict[str, str], items: dict[str, int]) -> str:
     if kind == "item" and key in items:
         return reverse("admin:billing_billingitem_change", args=[items[key]])
     if kind == "call" and key.startswith("call:"):
-        return address("explain", instead=list_of("billing.callrecord", q=key.split(":", 2)[2]), key=key)
+        return address("explain", key=key)
     return ""
