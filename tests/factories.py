@@ -19,6 +19,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import Group
 
 from billing.models import (
     AlertRecipient,
@@ -65,6 +66,7 @@ from billing.models import (
 from billing.periods import Interval, Kind
 from ivy.accounts.models import User
 from ivy.portal.models import PortalUser, Role
+from ivy.staff import roles
 
 MARCH_BEGIN = date(2026, 3, 1)
 MARCH_END = date(2026, 4, 1)
@@ -126,6 +128,13 @@ def make_user(**fields: Any) -> User:
 def _hashed(password: str) -> str:
     """Hashed once: it is meant to take long."""
     return make_password(password)
+
+
+def role(name: str) -> Group:
+    """The group of this role; made anew where a test with real commits has emptied the table."""
+    if not Group.objects.exists():
+        roles.install()
+    return Group.objects.get(name=name)
 
 
 def make_superuser(**fields: Any) -> User:

@@ -4,7 +4,6 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from django.contrib.auth.models import Group
 from django.core import mail
 from django.db import IntegrityError, transaction
 from django.test import Client
@@ -173,7 +172,7 @@ class TestItemsThatAreAskedFor:
         asked = requests.ask_for_item(customer, text="A trunk", on=NEW_YEAR, by="marcus@harbour.example")
         staff = Client()
         user = factories.make_user(is_staff=True)
-        user.groups.add(Group.objects.get(name="billing"))
+        user.groups.add(factories.role("billing"))
         staff.force_login(user)
         assert "A trunk" in staff.get(reverse("admin:item_requests")).content.decode()
         url = reverse("admin:item_request_decline", args=[asked.pk])

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -99,7 +98,7 @@ class TestLooking:
         User.objects.filter(pk=ann.pk).update(is_superuser=False)
         assert staff.get("/portal/").headers["Location"] == reverse("admin:index")
         assert staff.get(reverse("admin:look_as_partner", args=["harbour"])).status_code == 403
-        ann.groups.add(Group.objects.get(name="support"))
+        ann.groups.add(factories.role("support"))
         begin(staff)
         assert staff.get("/portal/").status_code == 200
         ann.groups.clear()

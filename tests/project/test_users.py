@@ -1,13 +1,13 @@
 """People log in with their e-mail address, and one address is one person."""
 
 import pytest
-from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
 from django.test import Client
 from django.urls import reverse
 
 from ivy.accounts.models import User
+from tests import factories
 
 PASSWORD = "correct horse battery staple"
 
@@ -105,7 +105,7 @@ class TestGivingOutRoles:
 
     def admin(self, client: Client) -> User:
         admin = User.objects.create_user("admin@example.org", "correct horse battery staple", is_staff=True)
-        admin.groups.add(Group.objects.get(name="admin"))
+        admin.groups.add(factories.role("admin"))
         client.force_login(admin)
         return admin
 

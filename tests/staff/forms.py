@@ -4,7 +4,6 @@ import html
 import re
 from typing import Any
 
-from django.contrib.auth.models import Group
 from django.http import HttpResponse
 from django.test import Client
 
@@ -18,7 +17,7 @@ def member(role: str = "", *, email: str = "", superuser: bool = False) -> User:
         email=email or f"{role or 'anybody'}.{factories._next()}@ivy.example", is_staff=True, is_superuser=superuser
     )
     if role:
-        user.groups.add(Group.objects.get(name=role))
+        user.groups.add(factories.role(role))
     return user
 
 

@@ -3,12 +3,13 @@
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import Group
 from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
 from ivy.accounts.models import User
+from ivy.staff import roles
+from tests import factories
 from tests.staff import matrix
 from tests.staff.matrix_world import ARGUMENTS, build
 
@@ -24,7 +25,8 @@ def log_in(person: str) -> Client:
     user = User.objects.create_user(
         "person@ivy.example", is_staff=person != "stranger", is_superuser=person == "superuser"
     )
-    user.groups.set(Group.objects.filter(name=person))
+    if person in roles.INCLUDES:
+        user.groups.add(factories.role(person))
     client.force_login(user)
     return client
 

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.contrib.auth.models import Group
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
@@ -45,7 +44,7 @@ REASON = "The price list was wrong."
 
 def log_in(*names: str, email: str = ANN) -> Client:
     user = User.objects.create_user(email, is_staff=True)
-    user.groups.set(Group.objects.filter(name__in=names))
+    user.groups.set([factories.role(name) for name in names])
     client = Client()
     client.force_login(user)
     return client

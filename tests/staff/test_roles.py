@@ -1,16 +1,17 @@
 """Who may do what: roles are made by code, and each holds what the ones it includes hold."""
 
 import pytest
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Permission
 
 from ivy.accounts.models import User
 from ivy.staff import roles
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 
 
 def permissions(role: str) -> set[str]:
-    group = Group.objects.get(name=role)
+    group = factories.role(role)
     return {f"{one.content_type.app_label}.{one.codename}" for one in group.permissions.select_related("content_type")}
 
 
@@ -22,7 +23,7 @@ class TestRoles:
             assert permissions(role) == roles.permissions_of(role, known)
 
     def test_are_put_right_however_often_they_are_made(self) -> None:
-        support = Group.objects.get(name=roles.SUPPORT)
+        support = factories.role(roles.SUPPORT)
         before = permissions(roles.SUPPORT)
         support.permissions.add(Permission.objects.get(codename="halt_process"))
         roles.install()
@@ -44,6 +45,6 @@ class TestRoles:
     )
     def test_fence_what_they_do_not_hold(self, role: str, may: str, may_not: str) -> None:
         user = User.objects.create_user("ann@ivy.example", is_staff=True)
-        user.groups.add(Group.objects.get(name=role))
+        user.groups.add(factories.role(role))
         assert user.has_perm(may)
         assert not user.has_perm(may_not)
