@@ -7,7 +7,7 @@ import io
 import warnings
 from typing import BinaryIO
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 KINDS = ("PNG", "JPEG", "WEBP")
 MOST_BYTES = 1_000_000
@@ -23,6 +23,8 @@ def drawn_anew(sent: BinaryIO, *, size: int) -> bytes:
     """The picture as a PNG, no larger than a header needs. Raises NoLogo for what is none, or too large."""
     if size > MOST_BYTES:
         raise NoLogo(f"The file is larger than {MOST_BYTES // 1_000_000} MB: send a smaller one.")
+    takes_halves = ImageFile.LOAD_TRUNCATED_IMAGES  # WeasyPrint lets the whole process take half a picture for one
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -31,6 +33,8 @@ def drawn_anew(sent: BinaryIO, *, size: int) -> bytes:
         raise
     except Exception as error:
         raise NoLogo("This is no picture that can be shown: send a PNG, a JPEG or a WebP.") from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = takes_halves
 
 
 def _draw(sent: BinaryIO) -> bytes:
