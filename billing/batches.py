@@ -4,9 +4,26 @@ Their numbers are put into the queries as such. Joined, the planner goes by what
 analyzed, and has read all calls of all time to find that none is pending.
 """
 
+from django.db import connection
+
 from billing.models import ArrivalBatch
 
 
 def open_batches() -> list[int]:
     """The batches that are not closed yet, in the order of their arrival. Few: a batch closes with its last outcome."""
     return list(ArrivalBatch.objects.filter(closed_at__isnull=True).order_by("pk").values_list("pk", flat=True))
+
+
+def calls_waiting() -> int:
+    """How many calls of open batches have no outcome yet, whosever they are; told by the batches, not by the calls."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(sum(b.call_count - coalesce(
+                (SELECT sum(p.outcome_count) FROM billing_batchprogress p WHERE p.batch_id = b.id), 0
+            )), 0)::bigint
+            FROM billing_arrivalbatch b WHERE b.closed_at IS NULL
+            """
+        )
+        (calls,) = cursor.fetchone()
+    return calls

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connection
 
 from billing import halting, items, quiet_sources, runs, waiting
+from billing.batches import calls_waiting
 from billing.checking import Check
 from billing.models import (
     BillingChunk,
@@ -400,23 +401,9 @@ def _what_waits(process: Process, *, for_everyone: bool) -> str:
         )
     if process == Process.ITEMS:
         return "Items are not charged; every missed period will be, once, after the halt."
-    pending = _pending_calls() if for_everyone else 0
+    pending = calls_waiting() if for_everyone else 0
     waiting = f" {_count(pending, 'call waits', 'calls wait')}." if pending else ""
     return f"Calls are taken in and not charged.{waiting}"
-
-
-def _pending_calls() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT coalesce(sum(b.call_count - coalesce(
-                (SELECT sum(p.outcome_count) FROM billing_batchprogress p WHERE p.batch_id = b.id), 0
-            )), 0)::bigint
-            FROM billing_arrivalbatch b WHERE b.closed_at IS NULL
-            """
-        )
-        (calls,) = cursor.fetchone()
-    return calls
 
 
 def _quiet_sources() -> list[Check]:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from django.db import connection, transaction
 
 from billing import decks, episodes, halting, items, quarantine
-from billing.batches import open_batches
+from billing.batches import calls_waiting, open_batches
 from billing.models import EntryKind, ItemKind, Partner, Process
 from billing.rating import rated
 
@@ -69,9 +69,10 @@ def _add_calls(charges: dict[str, Charges], by_customer: dict[int, Decimal], *, 
     quarantine.recall_mended(for_preview=True)
     decks.slice_for_pending_calls(for_preview=True)
     whose = "true" if partner is None else "cu.partner_id = %(partner)s"
+    text = rated(whose, slices=decks.current_slices(), calls=calls_waiting())
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH {rated(whose)} SELECT customer_id, currency, count(*), sum(price) FROM rated"  # noqa: S608
+            f"WITH {text} SELECT customer_id, currency, count(*), sum(price) FROM rated"  # noqa: S608
             " WHERE outcome = 'charge' GROUP BY customer_id, currency",
             {"partner": partner.pk if partner else None},
         )

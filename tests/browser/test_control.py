@@ -150,7 +150,8 @@ class TestWithRedisStoppedAndTheQueueDead:
         Pulse.objects.filter(name=pulses.QUEUE_CANARY).update(beaten_at=Now() - timedelta(minutes=20))
         page.goto(first_page)
         expect(page.get_by_text("The queue does nothing")).to_be_visible()
-        expect(page.get_by_role("listitem").filter(has_text="cache it failed a moment ago")).to_be_visible()
+        failing = page.get_by_role("listitem").filter(has_text="cache it failed a moment ago")
+        expect(failing).to_be_visible(timeout=15_000)  # told with the next look
         expect(page.get_by_text("12.34 GBP").first).to_be_visible()
         halt_calls(page)
         resume_calls(page)
@@ -253,7 +254,7 @@ class TestThePages:
             make_chunk(run=run, state=state)
         page.emulate_media(color_scheme=scheme)
         for path, sign in {
-            "": "Switches",
+            "": "Mails of the last 24 hours",
             "control/halt/billing/": "Halt now",
             "control/resume/calls/?partner=harbour": "Resume now",
             "control/reset-breaker/": "Reset the breaker now",

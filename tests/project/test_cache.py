@@ -144,6 +144,6 @@ class TestWhatWasCharged:
         assert charged_lately() == [self.EUR, Charged("GBP", Decimal(0), Decimal(7))]
         settings.AXES_ENABLED = False
         client.force_login(factories.make_superuser())
-        page = client.get("/admin/").text
+        page = client.get("/admin/control/lately/").text
         assert "Charged by billing runs" in page
         assert "3.75" in page

@@ -14,9 +14,8 @@ LATELY_SECONDS = 60
 
 
 def first_page(request: HttpRequest) -> dict[str, Any]:
-    """What the first page needs besides the admin's own; each part as it is at this moment."""
-    # First what uses the cache: that it fails is then told at once.
-    lately = _part("lately", reverse("admin:control_lately"), LATELY_SECONDS, LatelyPart, request)
+    """What the first page needs besides the admin's own. What takes longer to sum up is asked for by the page."""
+    lately = {"name": "lately", "url": reverse("admin:control_lately"), "seconds": LATELY_SECONDS}
     return {"live_parts": [_part("now", reverse("admin:control_now"), SECONDS, NowPart, request), lately]}
 
 
