@@ -32,9 +32,12 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests of a process; each test has a context, and so cookies, of its own."""
+    """One Chromium for the tests of a module; each test has a context, and so cookies, of its own.
+
+    Not for all of a process: while Playwright runs, its event loop is that of the thread, and other tests need none.
+    """
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=os.environ["IVY_CHROMIUM"], args=ARGUMENTS)
         yield chromium

@@ -58,7 +58,7 @@ class TestReviewing:
         make_mail(State.HELD, detail="4 mails of kind low_balance went to this recipient within a day")
         log_in("operator")
         page.goto(f"{live_server.url}/admin/")
-        page.locator("a[href='/admin/review/']").click()
+        page.get_by_role("link", name="rate_review Review").click()
         page.get_by_role("link", name=re.compile("^Held")).click()
         expect(page.get_by_text("1,001")).to_have_count(2)  # in the row of queues, and above the causes
         page.get_by_role("link", name="Suppress: these 1000 mails").click()

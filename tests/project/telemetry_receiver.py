@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import brotli
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+UNPACK = {"gzip": gzip.decompress, "br": brotli.decompress}
+"""Sentry's library packs as tightly as what is installed lets it."""
 
 
 @dataclass
@@ -60,8 +64,8 @@ def receiving(*, is_silent: bool = False) -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
+            if encoding := self.headers.get("Content-Encoding"):
+                body = UNPACK[encoding](body)
             receiver.came.append((self.path, body))
             if is_silent:
                 over.wait(60)
