@@ -1,27 +1,49 @@
 """The portal as partners see it, in a browser."""
 
+import csv
+import io
 import re
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.core import mail
-from playwright.sync_api import Page, expect
+from django.utils import timezone
+from playwright.sync_api import Browser, Page, expect
 
-from billing import halting
-from billing.models import Process
+from billing import cycle, halting
+from billing.models import Customer, LedgerEntry, Process
 from ivy.portal import people
 from ivy.portal.models import Role
 from tests import factories
 from tests.browser.conftest import carry_session, overflows, serious_findings
 
-PAGES = ["/portal/", "/portal/status/", "/portal/people/", "/portal/brand/", "/portal/settings/", "/status/"]
+PAGES = [
+    "/portal/",
+    "/portal/customers/",
+    "/portal/customers/HV-1/",
+    "/portal/customers/HV-1/ledger/",
+    "/portal/customers/HV-1/alerts/",
+    "/portal/customers/HV-1/items/",
+    "/portal/calls/",
+    "/portal/alerts/",
+    "/portal/requests/",
+    "/portal/status/",
+    "/portal/people/",
+    "/portal/brand/",
+    "/portal/settings/",
+    "/status/",
+]
 
 
 @pytest.fixture
 def owner_page(page: Page, live_server) -> Page:
     """A window in which the owner of Harbour is logged in."""
     owner = factories.make_portal_user()
-    customer = factories.make_customer(balance=-5)
-    factories.make_call_charge(factories.make_call(customer=customer))
+    customer = factories.make_customer(account="HV-1", balance=-5)
+    factories.make_item(customer=customer, description="Trunk of ten lines")
+    call = factories.make_call(customer=customer, started_at=timezone.now() - timedelta(hours=3))
+    factories.make_call_charge(call, amount=Decimal("-0.1234"))
     carry_session(page.context, live_server.url, owner.user)
     return page
 
@@ -53,6 +75,65 @@ class TestTheBanner:
         assert serious_findings(owner_page) == []
         halting.resume(Process.CALLS, reason="Mended.", by="olga@ivy.example")
         expect(banner).to_have_count(0, timeout=5_000)
+        assert owner_page.mistakes == []
+
+
+class TestACall:
+    def test_is_found_explained_and_downloaded_with_the_ledgers_total(self, owner_page: Page, live_server) -> None:
+        factories.make_rate()
+        entry = LedgerEntry.objects.get(kind="call")
+        owner_page.goto(f"{live_server.url}/portal/")
+        owner_page.get_by_role("link", name="Calls", exact=True).click()
+        owner_page.get_by_label("Number, or part of it").fill("+44 7700")
+        owner_page.get_by_role("button", name="Show").click()
+        expect(owner_page.locator("#totals")).to_contain_text("£0.1234")
+        with owner_page.expect_download() as download:
+            owner_page.get_by_role("link", name="Download all of them as CSV").click()
+        (line,) = csv.DictReader(io.StringIO(download.value.path().read_text()))
+        assert Decimal(line["price"]) == -entry.amount
+        owner_page.locator("tbody a").first.click()
+        expect(owner_page.get_by_role("heading", name="How this came about")).to_be_visible()
+        expect(owner_page.get_by_text(entry.key)).to_be_visible()
+        assert owner_page.mistakes == []
+
+    def test_that_came_while_calls_are_halted_appears_once_they_are_resumed(
+        self, owner_page: Page, browser: Browser, live_server
+    ) -> None:
+        """From both sides at once: staff halt in one window, and a partner looks on in another."""
+        began = timezone.now() - timedelta(hours=1)
+        halting.halt(Process.CALLS, reason="Doubled calls.", by="olga@ivy.example")
+        customer = Customer.objects.get(account="HV-1")
+        Customer.objects.update(rate_deck=factories.make_rate(prefix="44").deck)
+        factories.make_call(customer=customer, started_at=began, to_number="447700900777")
+        cycle.run_cycle(by="test", at=timezone.now())
+        url = f"{live_server.url}/portal/calls/?number=900777"
+        owner_page.goto(url)
+        expect(owner_page.get_by_text("No billed call fits")).to_be_visible()
+        banner = owner_page.get_by_text("Billing of calls is halted since")
+        expect(banner).to_be_visible()
+        staff = browser.new_context()
+        ann = factories.make_user(email="ann@ivy.example", is_staff=True)
+        ann.groups.add(factories.role("operator"))
+        carry_session(staff, live_server.url, ann)
+        desk = staff.new_page()
+        desk.goto(f"{live_server.url}/admin/control/resume/calls/")
+        desk.get_by_label("Reason").fill("Mended.")
+        desk.get_by_role("button", name="Resume now").click()
+        expect(banner).to_have_count(0, timeout=5_000)
+        cycle.run_cycle(by="test", at=timezone.now())
+        owner_page.goto(url)
+        expect(owner_page.locator("tbody tr")).to_have_count(1)
+        staff.close()
+
+
+class TestAnAlert:
+    def test_is_changed_on_the_customers_page(self, owner_page: Page, live_server) -> None:
+        owner_page.goto(f"{live_server.url}/portal/customers/HV-1/")
+        owner_page.get_by_role("link", name="Alerts, and what was told").click()
+        owner_page.get_by_label("Threshold").last.fill("12.50")
+        owner_page.get_by_role("button", name="Add the alert").click()
+        expect(owner_page.get_by_text("The alert is set.")).to_be_visible()
+        expect(owner_page.get_by_role("heading", name="Below £12.50")).to_be_visible()
         assert owner_page.mistakes == []
 
 

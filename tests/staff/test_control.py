@@ -139,8 +139,8 @@ class TestTheFirstPage:
         all_beats()
         make_run()
         text = words(operator.get(FIRST_PAGE))
+        assert "This needs a person" not in text, text.partition("This needs a person")[2][:500]
         assert "All is well: nothing needs a person." in text
-        assert "This needs a person" not in text
 
     @pytest.mark.parametrize(
         ("trouble", "told", "link"),
