@@ -77,6 +77,11 @@ class Total:
     seconds: int
     amount: Decimal
 
+    @property
+    def minutes(self) -> int:
+        """Whole minutes, rounded to the nearest."""
+        return (self.seconds + 30) // 60
+
 
 def page(scope: Scope, asked: Asked, *, after: tuple[datetime, int] | None = None) -> tuple[list[Call], bool]:
     """The newest calls that fit, and whether there are more. `after`: time and id of the last one seen already."""
