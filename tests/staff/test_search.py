@@ -195,7 +195,7 @@ class TestASearch:
                 plan = plan_of(query["sql"])
                 for table in ("customer", "callidentity", "ledgerentry", "callrecord", "notificationlog", "freecall"):
                     assert f"Seq Scan on billing_{table}" not in plan, f"{query['sql']}\n{plan}"
-            # Tables as small as these are as soon read by any index that has their rows: take away the ones of customers.
+            # Tables as small as these are read as soon by any index that has the rows: away with those of customers.
             cursor.execute("DROP INDEX movements_of_a_customer, entries_of_a_customer")
             cursor.execute("SET LOCAL enable_indexscan = off")
             for query in asked.captured_queries:

@@ -18,7 +18,7 @@ from django.urls import reverse
 from billing.models import BillingItem, CallIdentity, Customer, LedgerEntry, Partner
 from ivy import housekeeping
 from ivy.models import AuditEntry, Upload
-from ivy.staff.work.exports import harmless
+from ivy.portal.csv_files import harmless
 from tests.factories import (
     make_call,
     make_customer,

@@ -4,7 +4,6 @@ The columns come from django-import-export. Ledger and log have commands of thei
 """
 
 import csv
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from import_export.fields import Field
 from import_export.resources import ModelResource, modelresource_factory
 from import_export.widgets import ForeignKeyWidget
 
+from ivy.portal.csv_files import harmless
 from ivy.staff.pages import StaffPage
 
 ROWS_AT_A_TIME = 2_000
@@ -26,9 +26,6 @@ OUR_APPS = {"billing", "notifications", "ivy"}
 NOT_HERE = {"billing.ledgerentry", "notifications.notificationlog"}
 NAMED_BY = ("account", "slug", "reference", "name", "key")
 """What a row that is pointed at is called by, the first of these that it has; else its number."""
-
-_BEGINS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 
 
 class ExportPage(StaffPage):
@@ -133,9 +130,3 @@ class _Echo:
 
 def _line(cells: Iterable[Any]) -> str:
     return csv.writer(_Echo()).writerow([harmless(cell) for cell in cells])
-
-
-def harmless(cell: Any) -> str:
-    """The cell as a spreadsheet shows it and runs nothing: what would begin a formula gets an apostrophe before it."""
-    text = "" if cell is None else str(cell)
-    return f"'{text}" if text.startswith(_BEGINS_A_FORMULA) and not _NUMBER.fullmatch(text) else text
