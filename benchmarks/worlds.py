@@ -57,8 +57,8 @@ def pay_in(amount: int) -> None:
         cursor.execute("DELETE FROM billing_customertojudge")
 
 
-def add_calls(count: int, *, batch_size: int = 50_000, analyze: bool = True) -> None:
-    """So many outbound calls in arrival batches, in no order of customers."""
+def add_calls(count: int, *, batch_size: int = 50_000, analyze: bool = True, since: str = "2026-03-01 00:00Z") -> None:
+    """So many outbound calls in arrival batches, one a second from `since` on, in no order of customers."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -99,9 +99,9 @@ def add_calls(count: int, *, batch_size: int = 50_000, analyze: bool = True) -> 
                         || lpad((n %% 10000000)::text, 7, '0'),
                     t, t, t + make_interval(secs => 1 + n %% 600), 1 + n %% 600, true, false, date_trunc('month', t)
                 FROM batch, generate_series(%(first)s + 1, least(%(first)s + %(size)s, %(count)s)) n,
-                    LATERAL (SELECT timestamptz '2026-03-01 00:00Z' + make_interval(secs => n %% 2500000) AS t) at
+                    LATERAL (SELECT %(since)s::timestamptz + make_interval(secs => n %% 2500000) AS t) at
                 """,
-                {"count": count, "first": first, "size": batch_size, "prefixes": prefixes},
+                {"count": count, "first": first, "size": batch_size, "prefixes": prefixes, "since": since},
             )
         cursor.execute("DROP TABLE prefix_list")
         if analyze:

@@ -26,6 +26,7 @@ from billing.models import (
     ArrivalBatch,
     BalanceAlert,
     BatchKind,
+    BatchProgress,
     BillingChunk,
     BillingItem,
     BillingRun,
@@ -388,6 +389,7 @@ def make_entry(**fields: Any) -> LedgerEntry:
 
 def make_call_charge(call: CallRecord, **fields: Any) -> LedgerEntry:
     """The charge that is a call's outcome: three pence for a minute, at a rate that need not exist."""
+    BatchProgress.objects.create(batch=call.batch, outcome_count=1)
     defaults: dict[str, Any] = {
         "key": key_of(call),
         "kind": EntryKind.CALL,
@@ -466,6 +468,7 @@ def make_statement(**fields: Any) -> Statement:
 
 def make_free_call(call: CallRecord | None = None, **fields: Any) -> FreeCall:
     call = call or make_call(seconds=0, is_answered=False)
+    BatchProgress.objects.create(batch=call.batch, outcome_count=1)
     defaults: dict[str, Any] = {
         "call_key": key_of(call),
         "customer": call.customer,

@@ -1,8 +1,9 @@
 """Call records as a partner finds them: billed ones, by customer, number, time, direction and price.
 
-Newest first, and looked for in steps: the last hour of the range, its last day, its last week, all of it, until a page
-is full. So a page costs what the newest calls cost, however many lie behind them; only who looks for something rare has
-the whole range read, and a range has an end.
+Newest first, and looked for in steps: the last quarter of an hour of the range, the last half, the last hour and so
+on, until a page is full. So a page costs what the newest calls cost, however many lie behind them; only who looks for
+something rare has the whole range read, and a range has an end. Batches that billing has not come to yet, as after
+hours of a halt, are left out as a whole: asking call by call would take the longer the longer the halt.
 """
 
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ from typing import Any
 
 from django.db import OperationalError, connection, transaction
 
+from billing.batches import batches_without_outcomes
 from billing.models import Direction
 from ivy.portal.scope import Scope
 
 A_PAGE = 50
 LONGEST_DAYS = 31
-STEPS = (timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=LONGEST_DAYS + 1))
+STEPS = tuple(timedelta(minutes=15) * 2**number for number in range(13))  # to 43 days
 TOTAL_SECONDS = 5
 ROWS_AT_A_TIME = 5_000
 
@@ -85,20 +87,24 @@ class Total:
 
 def page(scope: Scope, asked: Asked, *, after: tuple[datetime, int] | None = None) -> tuple[list[Call], bool]:
     """The newest calls that fit, and whether there are more. `after`: time and id of the last one seen already."""
-    found: list[Call] = []
+    values = _values(scope, asked)
     until = min(after[0] + timedelta(microseconds=1), asked.until) if after else asked.until
-    for since in sorted({max(asked.since, until - step) for step in STEPS}, reverse=True):
-        found += _calls(scope, asked, since=since, until=until, after=after, limit=A_PAGE + 1 - len(found))
-        if len(found) > A_PAGE:
-            break
-        until = since
+    newest = _newest(values, since=asked.since, until=until)
+    found: list[Call] = []
+    if newest is not None:
+        until = newest + timedelta(microseconds=1)
+        for since in _steps(asked.since, until):
+            found += _calls(values, since=since, until=until, after=after, limit=A_PAGE + 1 - len(found))
+            until = since
+            if len(found) > A_PAGE:
+                break
     return found[:A_PAGE], len(found) > A_PAGE
 
 
 def every(scope: Scope, asked: Asked) -> Iterator[Call]:
     """All calls that fit, newest first, for a file: in constant memory, from a cursor of the server's."""
     with transaction.atomic(), connection.chunked_cursor() as cursor:
-        cursor.execute(_ALL, _values(scope, asked, since=asked.since, until=asked.until))
+        cursor.execute(_ALL, _values(scope, asked))
         while rows := cursor.fetchmany(ROWS_AT_A_TIME):
             yield from (Call(*row) for row in rows)
 
@@ -108,27 +114,46 @@ def totals(scope: Scope, asked: Asked) -> list[Total]:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{TOTAL_SECONDS}s"])
-            cursor.execute(_TOTALS, _values(scope, asked, since=asked.since, until=asked.until))
+            cursor.execute(_TOTALS, _values(scope, asked))
             return [Total(*row) for row in cursor.fetchall()]
     except OperationalError as error:
         raise TooMuch("These are too many to sum up while you wait: choose fewer days or one customer.") from error
 
 
+def _newest(values: dict[str, Any], *, since: datetime, until: datetime) -> datetime | None:
+    """When the newest call began that may have been billed: where looking for them starts, as after days of a halt."""
+    with connection.cursor() as cursor:
+        for begin in _steps(since, until):
+            cursor.execute(_NEWEST, {**values, "since": begin, "until": until})
+            ((newest,),) = cursor.fetchall()
+            if newest is not None:
+                return newest
+            until = begin
+    return None
+
+
+def _steps(since: datetime, until: datetime) -> list[datetime]:
+    """Where the steps back from `until` begin, the last at `since`."""
+    return sorted({max(since, until - step) for step in STEPS}, reverse=True)
+
+
 def _calls(
-    scope: Scope, asked: Asked, *, since: datetime, until: datetime, after: tuple[datetime, int] | None, limit: int
+    values: dict[str, Any], *, since: datetime, until: datetime, after: tuple[datetime, int] | None, limit: int
 ) -> list[Call]:
     last_at, last_id = after or (until, 0)
-    values = _values(scope, asked, since=since, until=until)
     with connection.cursor() as cursor:
-        cursor.execute(_PAGE, {**values, "last_at": last_at, "last_id": last_id, "limit": limit})
+        cursor.execute(
+            _PAGE, {**values, "since": since, "until": until, "last_at": last_at, "last_id": last_id, "limit": limit}
+        )
         return [Call(*row) for row in cursor.fetchall()]
 
 
-def _values(scope: Scope, asked: Asked, *, since: datetime, until: datetime) -> dict[str, Any]:
+def _values(scope: Scope, asked: Asked) -> dict[str, Any]:
     return {
+        "hidden": batches_without_outcomes(scope.partner.pk),
         "partner": scope.partner.pk,
-        "since": since,
-        "until": until,
+        "since": asked.since,
+        "until": asked.until,
         "account": asked.account,
         "number": f"%{asked.number}%" if asked.number else "",
         "direction": asked.direction if asked.direction in Direction.values else "",
@@ -137,24 +162,35 @@ def _values(scope: Scope, asked: Asked, *, since: datetime, until: datetime) -> 
     }
 
 
-# What became of a call is told by its key alone; a later charge of the same call ends in #2, #3 and so on.
+# What became of a call is told by its key alone; a later charge of the same call ends in #2, #3 and so on. All of it
+# begins with a reversal of the first charge, and few calls have one: the others cost one look into a small index.
 _LATER = """
     FROM billing_ledgerentry r
-    WHERE r.reverses = {key} OR (r.key > {key} || '#' AND r.key < {key} || '$')
+    WHERE EXISTS (SELECT FROM billing_ledgerentry undone WHERE undone.reverses = {key}) AND (
+        r.reverses = {key} OR (r.key > {key} || '#' AND r.key < {key} || '$')
         OR (r.reverses > {key} || '#' AND r.reverses < {key} || '$')
+    )
 """
 _PRICE = f"-(coalesce(l.amount, 0) + coalesce((SELECT sum(r.amount) {_LATER.format(key='l.key')}), 0))"
-_FITTING = f"""
+_RECORDS = """
 FROM billing_customer cu
 JOIN billing_callrecord c ON c.customer_id = cu.id AND c.started_at >= %(since)s AND c.started_at < %(until)s
+    AND c.batch_id <> ALL(%(hidden)s::bigint[])
+"""
+_WISHES = """
+  AND (%(account)s = '' OR cu.account = %(account)s)
+  AND (%(direction)s = '' OR c.direction = %(direction)s)
+  AND (%(number)s = '' OR c.to_number LIKE %(number)s OR c.from_number LIKE %(number)s)
+"""
+_NEWEST = f"SELECT max(c.started_at) {_RECORDS} WHERE cu.partner_id = %(partner)s {_WISHES}"
+_FITTING = f"""
+{_RECORDS}
 JOIN billing_source s ON s.id = c.source_id
 CROSS JOIN LATERAL (SELECT call_key(s.name, c.call_id) AS key) k
 LEFT JOIN billing_ledgerentry l ON l.key = k.key
 LEFT JOIN billing_freecall f ON f.call_key = k.key
 WHERE cu.partner_id = %(partner)s AND (l.key IS NOT NULL OR f.call_key IS NOT NULL)
-  AND (%(account)s = '' OR cu.account = %(account)s)
-  AND (%(direction)s = '' OR c.direction = %(direction)s)
-  AND (%(number)s = '' OR c.to_number LIKE %(number)s OR c.from_number LIKE %(number)s)
+  {_WISHES}
   AND (%(at_least)s::numeric IS NULL OR {_PRICE} >= %(at_least)s)
   AND (%(at_most)s::numeric IS NULL OR {_PRICE} <= %(at_most)s)
 """

@@ -150,6 +150,13 @@ class TestCalls:
         factories.make_free_call(pending)
         assert [call.free_because for call in calls.page(scope, week())[0]] == ["", "not_answered"]
 
+    def test_are_found_behind_days_of_a_halt(self, scope: Scope) -> None:
+        customer = customer_of(scope)
+        billed = billed_call(customer, minutes_ago=5 * 24 * 60)
+        for number in range(3):
+            factories.make_call(customer=customer, started_at=timezone.now() - timedelta(hours=number))
+        assert [call.key for call in calls.page(scope, week())[0]] == [factories.key_of(billed)]
+
     def test_come_page_by_page_each_once(self, scope: Scope, monkeypatch) -> None:
         monkeypatch.setattr(calls, "A_PAGE", 3)
         customer = customer_of(scope)
