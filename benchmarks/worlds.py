@@ -57,8 +57,18 @@ def pay_in(amount: int) -> None:
         cursor.execute("DELETE FROM billing_customertojudge")
 
 
-def add_calls(count: int, *, batch_size: int = 50_000, analyze: bool = True, since: str = "2026-03-01 00:00Z") -> None:
-    """So many outbound calls in arrival batches, one a second from `since` on, in no order of customers."""
+def add_calls(
+    count: int,
+    *,
+    batch_size: int = 50_000,
+    analyze: bool = True,
+    since: str = "2026-03-01 00:00Z",
+    of_nobody: bool = False,
+) -> None:
+    """So many outbound calls in arrival batches, one a second from `since` on, in no order of customers.
+
+    `of_nobody`: their identities are of no customer, so that billing puts them into quarantine.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -92,8 +102,8 @@ def add_calls(count: int, *, batch_size: int = 50_000, analyze: bool = True, sin
                 )
                 SELECT (SELECT id FROM billing_source), batch.id, n, 'd' || batch.delivery_id || '-' || n,
                     md5(batch.delivery_id || '-' || n)::uuid,
-                    (SELECT min(id) FROM billing_customer)
-                        + (n * 7919::bigint) %% (SELECT count(*) FROM billing_customer),
+                    CASE WHEN NOT %(of_nobody)s THEN (SELECT min(id) FROM billing_customer)
+                        + (n * 7919::bigint) %% (SELECT count(*) FROM billing_customer) END,
                     'outbound', 'C' || n, '', '', '442079460000',
                     (SELECT prefix FROM prefix_list WHERE number = (n * 104729::bigint) %% %(prefixes)s)
                         || lpad((n %% 10000000)::text, 7, '0'),
@@ -101,7 +111,14 @@ def add_calls(count: int, *, batch_size: int = 50_000, analyze: bool = True, sin
                 FROM batch, generate_series(%(first)s + 1, least(%(first)s + %(size)s, %(count)s)) n,
                     LATERAL (SELECT %(since)s::timestamptz + make_interval(secs => n %% 2500000) AS t) at
                 """,
-                {"count": count, "first": first, "size": batch_size, "prefixes": prefixes, "since": since},
+                {
+                    "count": count,
+                    "first": first,
+                    "size": batch_size,
+                    "prefixes": prefixes,
+                    "since": since,
+                    "of_nobody": of_nobody,
+                },
             )
         cursor.execute("DROP TABLE prefix_list")
         if analyze:
