@@ -4,7 +4,8 @@
 
 Besides the calls, all of them charged: 200,000 recurring items, 50,000 calls in quarantine, 43,000 runs, and 100,000
 mails, a hundred of them uncertain and a thousand more held. The control room's own pages are opened, and each list of
-the admin, the same list searched, and its newest row. Requests go through Django's test client, so that the time is the server's alone.
+the admin, the same list searched, and its newest row. Requests go through Django's test client, so that the time is
+the server's alone.
 `--keep NAME` leaves the database under that name, to be asked again with `--use NAME`.
 """
 
@@ -39,7 +40,8 @@ with connection.cursor() as cursor:
         INSERT INTO notifications_notificationlog (key, kind, customer_id, partner_id, reminder_number, recipient_hash,
             message_id, created_at, state, because, detail, is_errant, try_count)
         SELECT 'benchmark:held:' || id, 'low_balance', id, partner_id, 0, md5(id::text),
-            '<held-' || id || '@example.org>', statement_timestamp(), 'held', 'breaker', 'more than 500 in a pass', false, 0
+            '<held-' || id || '@example.org>', statement_timestamp(), 'held', 'breaker', 'more than 500 in a pass',
+            false, 0
         FROM billing_customer ORDER BY id LIMIT 1000
     ''')
     cursor.execute("VACUUM ANALYZE")
