@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 from django.core import mail
+from django.db.models import Sum
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
@@ -17,6 +18,7 @@ from ivy.portal import people
 from ivy.portal.models import Role
 from tests import factories
 from tests.browser.conftest import carry_session, overflows, serious_findings
+from tests.portal.statements import can_print, figures_in, pdf_text, written
 
 PAGES = [
     "/portal/",
@@ -26,6 +28,10 @@ PAGES = [
     "/portal/customers/HV-1/alerts/",
     "/portal/customers/HV-1/items/",
     "/portal/calls/",
+    "/portal/statements/",
+    f"/portal/statements/{timezone.now():%Y-%m}/",
+    f"/portal/statements/{timezone.now():%Y-%m}/HV-1/",
+    "/portal/tokens/",
     "/portal/alerts/",
     "/portal/requests/",
     "/portal/status/",
@@ -124,6 +130,28 @@ class TestACall:
         owner_page.goto(url)
         expect(owner_page.locator("tbody tr")).to_have_count(1)
         staff.close()
+
+
+class TestAStatement:
+    def test_has_the_ledgers_closing_balance_on_screen_in_csv_and_in_pdf(self, owner_page: Page, live_server) -> None:
+        customer = Customer.objects.get(account="HV-1")
+        factories.make_entry(customer=customer, key="payment:bank:4711", amount=Decimal("20.50"))
+        balance = LedgerEntry.objects.filter(customer=customer).aggregate(total=Sum("amount"))["total"]
+        owner_page.goto(f"{live_server.url}/portal/")
+        owner_page.get_by_role("link", name="Statements", exact=True).click()
+        owner_page.locator("tbody a").first.click()
+        owner_page.get_by_role("link", name="HV-1").first.click()
+        on_screen = figures_in(owner_page.locator("main").inner_text().split("\nLines\n")[0], "GBP")
+        assert on_screen[-1] == written(balance, "GBP")
+        with owner_page.expect_download() as download:
+            owner_page.get_by_role("link", name="CSV", exact=True).click()
+        lines = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
+        assert sum(Decimal(line["amount"]) for line in lines[1:-1]) == balance == Decimal(lines[-1]["balance"])
+        if can_print():  # as the same file told by itself, in tests of statements
+            with owner_page.expect_download() as download:
+                owner_page.get_by_role("link", name="PDF", exact=True).click()
+            assert figures_in(pdf_text(download.value.path().read_bytes()).split("\nLines\n")[0], "GBP") == on_screen
+        assert owner_page.mistakes == []
 
 
 class TestAnAlert:
