@@ -75,7 +75,7 @@ def _start_web(python: Path, environment: dict[str, str], family: Family) -> int
     family.start(
         Child(
             name="web",
-            command=[python, "-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}", "--threads", "4",
+            command=[python, "-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}",
                      "--no-control-socket"],
             log=VAR / "log" / "pictures-web.log",
             env=environment,

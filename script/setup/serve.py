@@ -146,9 +146,9 @@ def _start_ivy(python: Path, environment: dict[str, str], family: Family) -> int
     environment = {"SITE_URL": f"http://localhost:{port}", **environment}
     _write_env({**_read_env(), "SITE_URL": environment["SITE_URL"]})
     log = VAR / "log"
-    gunicorn = ["-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}", "--workers", "2"]
+    gunicorn = ["-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}"]
     for name, arguments, patience in (
-        ("web", [*gunicorn, "--threads", "4", "--graceful-timeout", "3", "--no-control-socket"], 8),
+        ("web", [*gunicorn, "--graceful-timeout", "3", "--no-control-socket"], 8),
         ("queue", ["manage.py", "qcluster"], LONGEST_STOP_SECONDS),
         ("tick", ["manage.py", "tick"], LONGEST_STOP_SECONDS),
     ):

@@ -84,7 +84,7 @@ def web(tmp_path: Path, mail_server: int) -> Iterator[Web]:
     log = tmp_path / "web.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}", "--threads", "4",
+            [sys.executable, "-m", "gunicorn", "ivy.wsgi:application", "--bind", f"127.0.0.1:{port}",
              "--access-logfile", "-", "--graceful-timeout", "1", "--no-control-socket"],
             cwd=CHECKOUT,
             env=production(EMAIL_URL=f"smtp://127.0.0.1:{mail_server}"),
