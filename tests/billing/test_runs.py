@@ -703,7 +703,7 @@ class TestARunThatSomebodyElseEnded:
 
         def end_it() -> None:
             wait_until(BillingChunk.objects.filter(tries__gt=0).exists, what="a chunk put back")
-            with another_connection() as other:
+            with another_connection() as other, other.transaction():
                 other.execute("UPDATE billing_billingworker SET state = 'dead'")
                 other.execute(
                     "UPDATE billing_billingrun SET state = 'failed', ended_at = now(), ended_because = 'gone'"
