@@ -739,4 +739,5 @@ class TestSeveralPassesAtOnce:
 
 WAITING = """
 SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'notifications_notificationcontent'::regclass
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """

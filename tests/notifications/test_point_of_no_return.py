@@ -61,7 +61,10 @@ def test_reads_a_switch_that_was_committed_while_it_waited_at_the_barrier(is_for
     with another_connection() as other:
         other.execute("SELECT pg_advisory_lock(%s, %s)", [BARRIER, 0 if is_for_everyone else partner.pk])
         with meanwhile(lambda: begin(partner.pk)) as verdict:
-            waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND NOT granted"
+            waits = (
+                "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND NOT granted"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
             wait_until(lambda: other.execute(waits, [BARRIER]).fetchone(), what="waiting at the barrier")
             ProcessSwitch.objects.create(
                 process=Process.NOTIFICATIONS, partner=None if is_for_everyone else partner, cause=HaltCause.STAFF,
