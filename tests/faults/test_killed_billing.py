@@ -12,14 +12,14 @@ from tests.faults.processes import Running, another_connection, finish, run, sta
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CALLS = 100_000
-AT_A_TIME = 1_000
+CALLS = 50_000
+AT_A_TIME = 400
 SLICED = ("run_billing", f"--calls-at-a-time={AT_A_TIME}", "--json")
 
 
 @pytest.fixture
 def world() -> None:
-    worlds.build(customers=10_000, prefixes=3_000)
+    worlds.build(customers=5_000, prefixes=3_000)
     worlds.add_calls(CALLS)
 
 
