@@ -4,6 +4,8 @@ import ast
 import io
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -99,70 +101,96 @@ class TestTheMatrix:
         assert {row.route for row in ROWS} == {route for route, _ in patterns()}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
 class TestEveryAddress:
-    def test_gives_each_role_its_own_and_nothing_foreign(self, row: Row, worlds: tuple[World, World]) -> None:
-        for mine, other in (worlds, worlds[::-1]):
-            for role, user in mine.people.items():
-                answer = ask(user, row, row.ids(mine), mine)
-                allowed = row.role is None or role.includes(row.role)
-                expected = row.answers if allowed else (403,)
-                assert answer.status_code in expected, f"{role}: {answer.status_code}"
-                holds_nothing_of(other, answer, {})
+    """Each test builds its two worlds once, and asks all addresses of them: a world takes longer than a page."""
 
-    def test_tells_of_foreign_ids_as_of_absent_ones(self, row: Row, worlds: tuple[World, World]) -> None:
-        for mine, other in (worlds, worlds[::-1]):
-            foreign, absent = row.ids(other), {**row.ids(other), **row.absent}
-            for user in mine.people.values():
-                answer = ask(user, row, foreign, other)
-                if row.tells_whoever_asks:
-                    continue
-                holds_nothing_of(other, answer, {**foreign, **row.query(other), **_texts(row, other)})
-                if row.absent:
-                    never = ask(user, row, absent, other)
-                    assert answer.status_code == never.status_code
-                    assert answer.status_code in {403, 404}
-                    assert without_what_changes(body(answer), foreign) == without_what_changes(body(never), absent)
+    @pytest.fixture
+    def wrong(self) -> Iterator[list[str]]:
+        """What was found, address by address; the test goes on behind a finding and fails in the end."""
+        found: list[str] = []
+        yield found
+        assert found == []
+
+    def test_gives_each_role_its_own_and_nothing_foreign(self, worlds: tuple[World, World], wrong: list[str]) -> None:
+        for row, (mine, other) in product(ROWS, (worlds, worlds[::-1])):
+            with noting(row, wrong):
+                for role, user in mine.people.items():
+                    answer = ask(user, row, row.ids(mine), mine)
+                    allowed = row.role is None or role.includes(row.role)
+                    expected = row.answers if allowed else (403,)
+                    assert answer.status_code in expected, f"{role}: {answer.status_code}"
+                    holds_nothing_of(other, answer, {})
+
+    def test_tells_of_foreign_ids_as_of_absent_ones(self, worlds: tuple[World, World], wrong: list[str]) -> None:
+        for row, (mine, other) in product(ROWS, (worlds, worlds[::-1])):
+            with noting(row, wrong):
+                foreign, absent = row.ids(other), {**row.ids(other), **row.absent}
+                for user in mine.people.values():
+                    answer = ask(user, row, foreign, other)
+                    if row.tells_whoever_asks:
+                        continue
+                    holds_nothing_of(other, answer, {**foreign, **row.query(other), **_texts(row, other)})
+                    if row.absent:
+                        never = ask(user, row, absent, other)
+                        assert answer.status_code == never.status_code
+                        assert answer.status_code in {403, 404}
+                        assert without_what_changes(body(answer), foreign) == without_what_changes(body(never), absent)
 
     def test_is_shut_to_strangers_and_to_staff_who_do_not_say_that_they_look(
-        self, row: Row, worlds: tuple[World, World]
+        self, worlds: tuple[World, World], wrong: list[str]
     ) -> None:
         staff, nobody = factories.make_superuser(), factories.make_user()
-        for world in worlds:
-            for user in (None, staff, nobody):
-                answer = ask(user, row, row.ids(world), world)
-                if row.role is None:
-                    assert answer.status_code in row.answers
-                else:
-                    assert answer.status_code == (404 if user else 302)
-                if not row.tells_whoever_asks:
-                    holds_nothing_of(world, answer, {**row.ids(world), **row.query(world), **_texts(row, world)})
+        for row, world in product(ROWS, worlds):
+            with noting(row, wrong):
+                for user in (None, staff, nobody):
+                    answer = ask(user, row, row.ids(world), world)
+                    if row.role is None:
+                        assert answer.status_code in row.answers
+                    else:
+                        assert answer.status_code == (404 if user else 302)
+                    if not row.tells_whoever_asks:
+                        holds_nothing_of(world, answer, {**row.ids(world), **row.query(world), **_texts(row, world)})
 
     def test_shows_staff_who_look_that_partner_and_lets_them_send_nothing(
-        self, row: Row, worlds: tuple[World, World]
+        self, worlds: tuple[World, World], wrong: list[str]
     ) -> None:
         staff = factories.make_superuser()
         for seen, other in (worlds, worlds[::-1]):
             look = looking.begin(seen.partner, by=staff, reason="They asked for help.")
-            answer = ask(staff, row, row.ids(seen), seen, look)
-            if row.role is not None:
-                assert answer.status_code in ((403,) if row.form else row.staff_looking)
-                assert "as staff" in body(answer) or "<html" not in body(answer)
-            holds_nothing_of(other, answer, {})
-            if row.absent:
-                assert ask(staff, row, row.ids(other), other, look).status_code in {403, 404}
+            for row in ROWS:
+                with noting(row, wrong):
+                    answer = ask(staff, row, row.ids(seen), seen, look)
+                    if row.role is not None:
+                        assert answer.status_code in ((403,) if row.form else row.staff_looking)
+                        assert "as staff" in body(answer) or "<html" not in body(answer)
+                    holds_nothing_of(other, answer, {})
+                    if row.absent:
+                        assert ask(staff, row, row.ids(other), other, look).status_code in {403, 404}
 
-    def test_is_shut_to_who_was_one_of_them(self, row: Row, worlds: tuple[World, World]) -> None:
+    def test_is_shut_to_who_was_one_of_them(self, worlds: tuple[World, World], wrong: list[str]) -> None:
         world = worlds[0]
         world.partner.portal_users.update(is_active=False)
-        answer = ask(world.people[Role.OWNER], row, row.ids(world), world)
-        assert answer.status_code in (row.answers if row.role is None else (404,))
+        for row in ROWS:
+            with noting(row, wrong):
+                answer = ask(world.people[Role.OWNER], row, row.ids(world), world)
+                assert answer.status_code in (row.answers if row.role is None else (404,))
 
-    def test_takes_nothing_that_was_forged(self, row: Row, worlds: tuple[World, World]) -> None:
+    def test_takes_nothing_that_was_forged(self, worlds: tuple[World, World], wrong: list[str]) -> None:
         world = worlds[0]
         client = Client(enforce_csrf_checks=True)
         client.force_login(world.people[Role.OWNER])
-        assert client.post(reverse(row.route, kwargs=dict(row.ids(world)))).status_code == 403
+        for row in ROWS:
+            with noting(row, wrong):
+                assert client.post(reverse(row.route, kwargs=dict(row.ids(world)))).status_code == 403
+
+
+@contextmanager
+def noting(row: Row, wrong: list[str]) -> Iterator[None]:
+    """Note what fails at this address, and go on with the next."""
+    try:
+        yield
+    except AssertionError as error:
+        wrong.append(f"{row}: {error}")
 
 
 def _texts(row: Row, world: World) -> dict[str, str]:
