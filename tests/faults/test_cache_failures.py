@@ -244,7 +244,9 @@ class TestEachProcess:
         gunicorn = ["-m", "gunicorn", "ivy.wsgi", "--bind=127.0.0.1:0", "--workers=2", "--no-control-socket"]
         web = self.start(environment, *gunicorn, *(["--preload"] if preloads else []))
         try:
-            wait_until(lambda: len(self.children(web) & self.looking(Role.WEB)) == 2, what="both web processes")
+            wait_until(
+                lambda: len(self.children(web) & self.looking(Role.WEB)) == 2, seconds=60, what="both web processes"
+            )
             killed = min(self.children(web))
             os.kill(killed, signal.SIGKILL)
             wait_until(lambda: len(self.children(web) & self.looking(Role.WEB)) == 2, what="another in its place")

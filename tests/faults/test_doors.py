@@ -139,6 +139,7 @@ def is_on_this_machine() -> bool:
 
 
 class TestAWebWorker:
+    @pytest.mark.alone
     def test_answers_in_time_whatever_stands_still(self, web: Web) -> None:
         if not is_on_this_machine():
             pytest.skip("the servers belong to somebody else")

@@ -11,7 +11,7 @@ from benchmarks import worlds
 from billing.models import Customer
 from tests.faults.processes import another_connection, finish, run, start, wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.alone]  # it measures how long a halt takes
 
 CALLS = 20_000
 WORKER = ("run_billing", "--join", "--calls-at-a-time=200", "--json")
