@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from children import Family, start_time
 from problems import CHECKOUT, VAR, Stopped, run_main, tell
 
 CHECKS = [
+    ("types", ["mypy"]),
     ("format", ["ruff", "format", "--check", "."]),
     ("lint", ["ruff", "check", "."]),
-    ("types", ["mypy"]),
     ("layers", ["lint-imports"]),
     ("migrations", ["manage.py", "makemigrations", "--check", "--dry-run"]),
     ("settings", ["manage.py", "check", "--fail-level", "WARNING"]),
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
     try:
         where = servers.place(folder)
         environment = _environment(where, family)
-        failed = [] if options.only_pytest else _checks(python, environment)
+        failed = _prepare(python, environment, with_checks=not options.only_pytest)
         for name, chosen in _test_runs(for_pytest).items():
             if not _step(name, [python, "-m", "pytest", *chosen], environment):
                 failed.append(name)
@@ -64,10 +65,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _test_runs(for_pytest: list[str]) -> dict[str, list[str]]:
-    """What pytest is called with. The whole suite: in two processes, and then, undisturbed, what kills and freezes."""
+    """What pytest is called with. The whole suite: in two processes, and then what kills and freezes, likewise.
+
+    Each process begins with one half of the tests, so that neighbours share what a module or class sets up once.
+    """
     if for_pytest:
         return {"tests": for_pytest}
-    return {"tests": ["-q", "-n", "2", "--ignore=tests/faults"], "faults": ["-q", "tests/faults"]}
+    together = ["-q", "-n", "2", "--dist", "worksteal"]
+    return {"tests": [*together, "--ignore=tests/faults"], "faults": [*together, "tests/faults"]}
 
 
 def _stop(number: int, frame: object) -> None:
@@ -87,24 +92,47 @@ def _environment(where: servers.Place, family: Family) -> dict[str, str]:
         "CACHE_URL": os.environ.get("CACHE_URL")
         or servers.redis(where, family, port=servers.free_port(), is_throwaway=True),
     }
-    return {**os.environ, **values}
+    environment = {**os.environ, **values}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of some hundred processes would compile all of Ivy anew
+    return environment
 
 
-def _checks(python: Path, environment: dict[str, str]) -> list[str]:
-    failed = []
-    for name, command in CHECKS:
-        program = [python, *command] if command[0].endswith(".py") else [python.parent / command[0], *command[1:]]
-        if not _step(name, program, environment):
-            failed.append(name)
+def _prepare(python: Path, environment: dict[str, str], *, with_checks: bool) -> list[str]:
+    """The checks, the longest of which keeps one processor busy, beside the others; the names of those that failed.
+
+    A private server's database is migrated meanwhile: each process of the tests copies it instead of migrating its own.
+    """
+    steps: dict[str, list[str | Path]] = {}
+    for name, command in CHECKS if with_checks else []:
+        program = [python, command[0]] if command[0].endswith(".py") else [python.parent / command[0]]
+        steps[name] = [*program, *command[1:]]
+    if "DATABASE_URL" not in os.environ:
+        steps["migrating"] = [python, "manage.py", "migrate", "-v0"]
+    with ThreadPoolExecutor(2) as pool:
+        went_well = pool.map(lambda name: _step(name, steps[name], environment, is_quiet=True), steps)
+        failed = [name for name, is_well in zip(steps, went_well, strict=True) if not is_well]
+    if "migrating" in steps and "migrating" not in failed:
+        environment["IVY_TEST_TEMPLATE"] = environment["DATABASE_URL"].rpartition("/")[2]
     return failed
 
 
-def _step(name: str, command: list[str | Path], environment: dict[str, str]) -> bool:
-    tell(f"── {name}")
+def _step(name: str, command: list[str | Path], environment: dict[str, str], *, is_quiet: bool = False) -> bool:
+    """Run a program; True if it went well. `is_quiet`: what it prints is told in one piece, once it has ended."""
+    if not is_quiet:
+        tell(f"── {name}")
     began = time.monotonic()
-    status = subprocess.run([str(part) for part in command], cwd=CHECKOUT, env=environment, check=False).returncode
-    tell(f"── {name}: {'ok' if status == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s")
-    return status == 0
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=CHECKOUT,
+        env=environment,
+        check=False,
+        stdout=subprocess.PIPE if is_quiet else None,
+        stderr=subprocess.STDOUT if is_quiet else None,
+        text=True,
+    )
+    verdict = f"── {name}: {'ok' if done.returncode == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s"
+    tell(f"{done.stdout or ''}{verdict}")
+    return done.returncode == 0
 
 
 def _clean_up_after_killed_runs() -> None:
