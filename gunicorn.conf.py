@@ -8,7 +8,7 @@ from typing import Any
 from ivy.doors import web_logs
 
 # Threads, as some pages take their time: what a resume would do after days of a halt, the check of a large price list.
-# A worker of gunicorn's without threads is ended when one request takes longer than half a minute, and the page with it.
+# A worker of gunicorn's without threads is ended when a request takes longer than half a minute, and the page with it.
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 threads = 4
 
