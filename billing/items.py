@@ -411,6 +411,11 @@ def _charge(outcomes: list[Outcome], *, run_id: int) -> None:
     # In the order of the table and its indexes.
     moved = sorted((item_id, number) for number, outcome in enumerate(outcomes) for item_id in outcome.items.item_ids)
     charges = [(number, charge) for number, outcome in enumerate(outcomes) for charge in outcome.charges]
+    previous_ends = [
+        end
+        for outcome in outcomes
+        for end in [outcome.items.charged_through, *(charge.period.end for charge in outcome.charges)][:-1]
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             _CHARGE,
@@ -423,6 +428,7 @@ def _charge(outcomes: list[Outcome], *, run_id: int) -> None:
                 "charged_through": _array(outcome.charged_through for outcome in outcomes),
                 "next_due_on": _array(outcome.next_due_on for outcome in outcomes),
                 "numbers_of_charges": _array(number for number, _charge in charges),
+                "previous_ends": _array(previous_ends),
                 "starts": _array(charge.period.start for _number, charge in charges),
                 "ends": _array(charge.period.end for _number, charge in charges),
                 "kinds": _array(charge.period.kind.value for _number, charge in charges),
@@ -512,21 +518,25 @@ WITH moved AS (
     WHERE i.id = m.id AND i.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
     RETURNING i.id, i.customer_id, i.reference, i.description, i.kind, i.quantity, m.number
 ), charge AS MATERIALIZED (
-    SELECT moved.*, item_key(moved.reference, c.start_on) AS key, c.start_on, c.end_on, c.period_kind, c.days,
-        c.whole_days, c.whole_amount, c.amount, c.currency, c.occurred_at
+    SELECT moved.*, item_key(moved.reference, c.start_on) AS key, c.previous_end, c.start_on, c.end_on, c.period_kind,
+        c.days, c.whole_days, c.whole_amount, c.amount, c.currency, c.occurred_at
     FROM moved
     JOIN unnest(
-        %(numbers_of_charges)s::integer[], %(starts)s::date[], %(ends)s::date[], %(kinds)s::text[], %(days)s::integer[],
-        %(whole_days)s::integer[], %(whole_amounts)s::numeric[], %(amounts)s::numeric[], %(currencies)s::text[],
-        %(occurred_at)s::timestamptz[]
-    ) AS c (number, start_on, end_on, period_kind, days, whole_days, whole_amount, amount, currency, occurred_at)
+        %(numbers_of_charges)s::integer[], %(previous_ends)s::date[], %(starts)s::date[], %(ends)s::date[],
+        %(kinds)s::text[], %(days)s::integer[], %(whole_days)s::integer[], %(whole_amounts)s::numeric[],
+        %(amounts)s::numeric[], %(currencies)s::text[], %(occurred_at)s::timestamptz[]
+    ) AS c (
+        number, previous_end, start_on, end_on, period_kind, days, whole_days, whole_amount, amount, currency,
+        occurred_at
+    )
         USING (number)
     ORDER BY moved.id, c.start_on
 ), kept AS (
     INSERT INTO billing_itemperiod (
-        item_id, is_one_off, start_on, end_on, kind, days, whole_days, amount, quantity
+        item_id, is_one_off, previous_end, start_on, end_on, kind, days, whole_days, amount, quantity
     )
-    SELECT id, kind = 'one_off', start_on, end_on, period_kind, days, whole_days, whole_amount, quantity FROM charge
+    SELECT id, kind = 'one_off', previous_end, start_on, end_on, period_kind, days, whole_days, whole_amount, quantity
+    FROM charge
 )
 INSERT INTO billing_ledgerentry (
     key, customer_id, kind, amount, currency, occurred_at, booked_month, charge_number, description,
