@@ -105,7 +105,7 @@ DROP FUNCTION billing_keep_chain_of_periods();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0028_balances_by_index")]
+    dependencies = [("billing", "0028_balances_in_one_pass")]
 
     operations = [
         migrations.AddField(

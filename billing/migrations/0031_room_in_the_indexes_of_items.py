@@ -14,7 +14,7 @@ INDEXES = [
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0030_balances_in_one_pass")]
+    dependencies = [("billing", "0030_calls_by_time")]
 
     operations = [
         migrations.RunSQL(f"ALTER INDEX {index} SET (fillfactor = 50)", f"ALTER INDEX {index} RESET (fillfactor)")

@@ -1,7 +1,12 @@
-"""Balances are locked by the update that moves them, in the order of their customers, instead of once more before it.
+"""What moving balances costs: only those of the entries are looked up, once, and the new one stays on the page of the old.
 
-The order stands: with nothing but nested loops to choose from, the update follows the sums, which are sorted. A balance that
-somebody else is moving is waited for, and then moved from where it was left.
+Planned for many entries at once, the trigger read the balances of all customers to find those of some thousand, and locked
+each before the update that moves it. Now the update locks them, in the order of their customers: with nothing but nested
+loops to choose from, it follows the sums, which are sorted. A balance that somebody else is moving is waited for, and then
+moved from where it was left.
+
+A page that is full of balances has no room for new ones, so that each was written elsewhere and into the index once more.
+Existing tables get there by themselves: what is written anew leaves the room.
 """
 
 from django.db import migrations
@@ -61,12 +66,13 @@ BEGIN
     END IF;
     RETURN NULL;
 END
-$$
+$$;
+ALTER TABLE billing_customerbalance SET (fillfactor = 50);
 """
 
 BEFORE_IT = """
-CREATE OR REPLACE FUNCTION billing_post_entries() RETURNS trigger LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+ALTER TABLE billing_customerbalance RESET (fillfactor);
+CREATE OR REPLACE FUNCTION billing_post_entries() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     wanted bigint;
     moved bigint;
@@ -122,11 +128,11 @@ BEGIN
     END IF;
     RETURN NULL;
 END
-$$
+$$;
 """
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0029_periods_follow_one_another")]
+    dependencies = [("billing", "0027_newcomers_at_once")]
 
     operations = [migrations.RunSQL(BY_THE_UPDATE, BEFORE_IT)]
