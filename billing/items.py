@@ -124,7 +124,10 @@ def post(chunk: BillingChunk, worker: BillingWorker) -> tuple[Tally, int]:
     """
     run = worker.run
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('work_mem', %s, true)", [WORK_MEMORY])
+        # Merge joins would put items into another order than that of their table and its indexes, and sort them again.
+        cursor.execute(
+            "SELECT set_config('work_mem', %s, true), set_config('enable_mergejoin', 'off', true)", [WORK_MEMORY]
+        )
         cursor.execute(
             _LOCK_CUSTOMERS,
             {
@@ -408,9 +411,13 @@ def _charge(outcomes: list[Outcome], *, run_id: int) -> None:
     What is the same for alike items is handed over once, under the number of their outcome.
     """
     customer_ids = [customer_id for outcome in outcomes for customer_id in outcome.items.customer_ids]
-    # In the order of the table and its indexes.
-    moved = sorted((item_id, number) for number, outcome in enumerate(outcomes) for item_id in outcome.items.item_ids)
+    numbers_of_items = [number for number, outcome in enumerate(outcomes) for _item_id in outcome.items.item_ids]
     charges = [(number, charge) for number, outcome in enumerate(outcomes) for charge in outcome.charges]
+    previous_ends = [
+        end
+        for outcome in outcomes
+        for end in [outcome.items.charged_through, *(charge.period.end for charge in outcome.charges)][:-1]
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             _CHARGE,
@@ -418,11 +425,12 @@ def _charge(outcomes: list[Outcome], *, run_id: int) -> None:
                 "run": run_id,
                 "first_customer": min(customer_ids),
                 "last_customer": max(customer_ids),
-                "items": _array(item_id for item_id, _number in moved),
-                "numbers_of_items": _array(number for _item_id, number in moved),
+                "items": _array(item_id for outcome in outcomes for item_id in outcome.items.item_ids),
+                "numbers_of_items": _array(numbers_of_items),
                 "charged_through": _array(outcome.charged_through for outcome in outcomes),
                 "next_due_on": _array(outcome.next_due_on for outcome in outcomes),
                 "numbers_of_charges": _array(number for number, _charge in charges),
+                "previous_ends": _array(previous_ends),
                 "starts": _array(charge.period.start for _number, charge in charges),
                 "ends": _array(charge.period.end for _number, charge in charges),
                 "kinds": _array(charge.period.kind.value for _number, charge in charges),
@@ -437,8 +445,8 @@ def _charge(outcomes: list[Outcome], *, run_id: int) -> None:
 
 
 def _array(values: Iterable[object]) -> str:
-    """Numbers, dates or plain words as PostgreSQL reads an array: quicker than value by value through the driver."""
-    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
+    """Numbers, dates, kinds, currencies or None as PostgreSQL reads an array: quicker than one by one by the driver."""
+    return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
 
 
 _PLAN = """
@@ -505,28 +513,36 @@ GROUP BY i.starts_on, i.amount, i.quantity, i.charged_through, i.bill_cycle_day,
 
 _CHARGE = """
 WITH moved AS (
-    UPDATE billing_billingitem i SET charged_through = o.charged_through, next_due_on = o.next_due_on
-    FROM unnest(%(items)s::bigint[], %(numbers_of_items)s::integer[]) AS m (id, number)
-    JOIN unnest(%(charged_through)s::date[], %(next_due_on)s::date[])
-        WITH ORDINALITY AS o (charged_through, next_due_on, ordinal) ON o.ordinal = m.number + 1
+    UPDATE billing_billingitem i SET charged_through = m.charged_through, next_due_on = m.next_due_on
+    FROM (
+        SELECT m.id, m.number, o.charged_through, o.next_due_on
+        FROM unnest(%(items)s::bigint[], %(numbers_of_items)s::integer[]) AS m (id, number)
+        JOIN unnest(%(charged_through)s::date[], %(next_due_on)s::date[])
+            WITH ORDINALITY AS o (charged_through, next_due_on, ordinal) ON o.ordinal = m.number + 1
+        ORDER BY m.id  -- in the order of the table and its indexes
+    ) m
     WHERE i.id = m.id AND i.customer_id BETWEEN %(first_customer)s AND %(last_customer)s
     RETURNING i.id, i.customer_id, i.reference, i.description, i.kind, i.quantity, m.number
 ), charge AS MATERIALIZED (
-    SELECT moved.*, item_key(moved.reference, c.start_on) AS key, c.start_on, c.end_on, c.period_kind, c.days,
-        c.whole_days, c.whole_amount, c.amount, c.currency, c.occurred_at
+    SELECT moved.*, item_key(moved.reference, c.start_on) AS key, c.previous_end, c.start_on, c.end_on, c.period_kind,
+        c.days, c.whole_days, c.whole_amount, c.amount, c.currency, c.occurred_at
     FROM moved
     JOIN unnest(
-        %(numbers_of_charges)s::integer[], %(starts)s::date[], %(ends)s::date[], %(kinds)s::text[], %(days)s::integer[],
-        %(whole_days)s::integer[], %(whole_amounts)s::numeric[], %(amounts)s::numeric[], %(currencies)s::text[],
-        %(occurred_at)s::timestamptz[]
-    ) AS c (number, start_on, end_on, period_kind, days, whole_days, whole_amount, amount, currency, occurred_at)
+        %(numbers_of_charges)s::integer[], %(previous_ends)s::date[], %(starts)s::date[], %(ends)s::date[],
+        %(kinds)s::text[], %(days)s::integer[], %(whole_days)s::integer[], %(whole_amounts)s::numeric[],
+        %(amounts)s::numeric[], %(currencies)s::text[], %(occurred_at)s::timestamptz[]
+    ) AS c (
+        number, previous_end, start_on, end_on, period_kind, days, whole_days, whole_amount, amount, currency,
+        occurred_at
+    )
         USING (number)
     ORDER BY moved.id, c.start_on
 ), kept AS (
     INSERT INTO billing_itemperiod (
-        item_id, is_one_off, start_on, end_on, kind, days, whole_days, amount, quantity
+        item_id, is_one_off, previous_end, start_on, end_on, kind, days, whole_days, amount, quantity
     )
-    SELECT id, kind = 'one_off', start_on, end_on, period_kind, days, whole_days, whole_amount, quantity FROM charge
+    SELECT id, kind = 'one_off', previous_end, start_on, end_on, period_kind, days, whole_days, whole_amount, quantity
+    FROM charge
 )
 INSERT INTO billing_ledgerentry (
     key, customer_id, kind, amount, currency, occurred_at, booked_month, charge_number, description,

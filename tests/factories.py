@@ -344,6 +344,7 @@ def make_period(**fields: Any) -> ItemPeriod:
     end_on = fields.pop("end_on", MARCH_END)
     days = (end_on - start_on).days
     defaults: dict[str, Any] = {
+        "previous_end": item.charged_through,
         "kind": Kind.WHOLE.value,
         "days": days,
         "whole_days": days,

@@ -5,7 +5,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0027_newcomers_at_once")]
+    dependencies = [("billing", "0029_periods_follow_one_another")]
 
     operations = [
         migrations.AddIndex(

@@ -86,8 +86,9 @@ class BillingItem(models.Model):
 class ItemPeriod(models.Model):
     """A stretch of days that was charged for an item: `[start_on, end_on)`, and how its price was made.
 
-    `charged_periods_of_an_item_never_overlap` (an exclusion constraint over item and dates) holds what it says,
-    whatever was edited. A one-off item has one period, of its one day.
+    Periods of an item never overlap, whatever was edited: each names the end of the one before it, which a trigger
+    looks for (`periods_follow_one_that_is_there`), begins then or later, and is the only one that follows there. A
+    one-off item has one period, of its one day.
 
     No foreign key in the database, which would look up the item for each period: `periods_are_of_an_item` does so once
     a statement, and `charged_items_are_never_deleted` keeps the item.
@@ -97,6 +98,7 @@ class ItemPeriod(models.Model):
         BillingItem, on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="periods"
     )
     is_one_off = models.BooleanField(default=False)
+    previous_end = models.DateField(null=True, help_text="End of the item's period before this one; none of its first.")
     start_on = models.DateField()
     end_on = models.DateField()
     kind = models.CharField(max_length=16, choices=_choices(Kind))
@@ -112,9 +114,20 @@ class ItemPeriod(models.Model):
             models.CheckConstraint(
                 condition=Q(whole_days__gte=1, days__lte=F("whole_days")), name="never_more_than_a_whole_amount"
             ),
-            models.UniqueConstraint(fields=["item"], condition=Q(is_one_off=True), name="one_charge_per_one_off_item"),
+            # Also the index by which periods of an item are found, in their order.
+            models.UniqueConstraint(
+                F("item"),
+                F("previous_end").asc(nulls_first=True),
+                nulls_distinct=False,
+                name="charged_periods_of_an_item_never_overlap",
+            ),
+            models.CheckConstraint(
+                condition=Q(previous_end__lte=F("start_on")), name="periods_begin_after_those_before"
+            ),
+            models.CheckConstraint(
+                condition=Q(is_one_off=False) | Q(previous_end__isnull=True), name="one_charge_per_one_off_item"
+            ),
         ]
-        indexes = [models.Index(F("item"), F("start_on"), name="periods_of_an_item")]
 
     def __str__(self) -> str:
         return self.entry_key

@@ -8,8 +8,10 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 from django.db import DataError, IntegrityError, connection, models, transaction
 
@@ -36,7 +38,7 @@ from billing.models import (
     RunState,
     SwitchHistory,
 )
-from tests.billing.at_once import real_commits
+from tests.billing.at_once import at_once, real_commits
 from tests.factories import (
     MARCH_BEGIN,
     MARCH_END,
@@ -75,6 +77,7 @@ from tests.factories import (
     make_worker,
     standard_deck,
 )
+from tests.faults.processes import another_connection
 
 pytestmark = pytest.mark.django_db
 
@@ -682,7 +685,7 @@ ITEMS = [
             "INSERT INTO billing_itemperiod (item_id, is_one_off, start_on, end_on, kind, days, whole_days, amount,"
             " quantity) SELECT id, false, '2026-03-01', '2026-04-01', 'whole', 31, 31, 10, 1"
             " FROM unnest(ARRAY[%s, 0]) AS item (id)",
-            make_period(start_on=date(2026, 2, 1), end_on=MARCH_BEGIN).item_id,
+            make_item().pk,
         ),
     ),
     Breach(
@@ -712,12 +715,54 @@ ITEMS = [
         ),
     ),
     Breach(
-        "charged_periods_of_an_item_never_overlap",
+        "periods_begin_after_those_before",
         "half of March would be charged twice",
+        lambda: make_period(item=make_period().item, start_on=MARCH_MIDDLE, end_on=date(2026, 4, 15)),
+    ),
+    Breach(
+        "charged_periods_of_an_item_never_overlap",
+        "an item has one first period",
+        lambda: make_period(item=make_period().item, previous_end=None, start_on=MARCH_MIDDLE),
+    ),
+    Breach(
+        "charged_periods_of_an_item_never_overlap",
+        "and one after each",
         lambda: [
-            (make_period(item=item), make_period(item=item, start_on=MARCH_MIDDLE, end_on=date(2026, 4, 15)))
-            for item in [make_item()]
+            make_period(item=item, previous_end=MARCH_END, start_on=start_on, end_on=date(2026, 6, 1))
+            for item in [make_period().item]
+            for start_on in (MARCH_END, date(2026, 5, 1))
         ],
+    ),
+    Breach(
+        "periods_follow_one_that_is_there",
+        "no period ended in the middle of March",
+        lambda: make_period(
+            item=make_period().item, previous_end=MARCH_MIDDLE, start_on=MARCH_MIDDLE, end_on=date(2026, 4, 15)
+        ),
+    ),
+    Breach(
+        "periods_follow_one_that_is_there",
+        "there is none at all",
+        lambda: make_period(previous_end=MARCH_BEGIN),
+    ),
+    Breach(
+        "periods_follow_one_that_is_there",
+        "that of another item is another's",
+        lambda: [
+            make_period(
+                item=make_item(), previous_end=make_period().end_on, start_on=MARCH_END, end_on=FAR_AHEAD.date()
+            )
+        ],
+    ),
+    Breach(
+        "periods_follow_one_that_is_there",
+        "two that came together, of which one begins within the other",
+        lambda: sql(
+            "INSERT INTO billing_itemperiod (item_id, is_one_off, previous_end, start_on, end_on, kind, days,"
+            " whole_days, amount, quantity) SELECT %s, false, follows, begins, begins + 31, 'whole', 31, 31, 10, 1"
+            " FROM (VALUES (NULL, date '2026-03-01'), (date '2026-03-15', '2026-03-15')) AS two (follows, begins)",
+            make_item().pk,
+        ),
     ),
     Breach(
         "one_charge_per_one_off_item",
@@ -858,6 +903,7 @@ SAID_BY_TRIGGERS = {
     "closed_customers_get_no_new_items": "charged_items_keep_their_dates",
     "only_recurring_items_are_paused": "pauses_make_items_due_again",
     "charged_days_stay_charged": "pauses_make_items_due_again",
+    "periods_follow_one_that_is_there": "periods_are_of_an_item",
 }
 
 
@@ -949,6 +995,64 @@ class TestTheDatabase:
         later = make_rate(valid_from=FAR_AHEAD)
         update(later, price_per_minute=Decimal("0.04"))
         later.delete()
+
+
+CHARGED = (
+    "INSERT INTO billing_itemperiod (item_id, is_one_off, previous_end, start_on, end_on, kind, days, whole_days,"
+    " amount, quantity) VALUES (%s, false, %s, %s, %s, 'whole', 30, 30, 10, 1)"
+)
+
+
+@real_commits
+class TestPeriodsChargedAtTheSameTime:
+    """Whatever two transactions see of each other, and whichever began first."""
+
+    @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
+    @pytest.mark.parametrize(
+        ("previous_end", "start_on"),
+        [
+            pytest.param(None, MARCH_BEGIN, id="the same one"),
+            pytest.param(None, MARCH_MIDDLE, id="half of it again"),
+            pytest.param(MARCH_MIDDLE, MARCH_MIDDLE, id="after an end that is none"),
+            pytest.param(MARCH_END, MARCH_MIDDLE, id="after its end, but begun before"),
+        ],
+    )
+    def test_never_overlap_though_one_began_before_the_other_was_there(
+        self, isolation: str, previous_end: date | None, start_on: date
+    ) -> None:
+        item = make_item()
+        with another_connection() as other:
+            other.execute(f"BEGIN ISOLATION LEVEL {isolation}")
+            other.execute("SELECT count(*) FROM billing_itemperiod")  # what it sees from here on
+            make_period(item=item)
+            with pytest.raises((psycopg.IntegrityError, psycopg.errors.SerializationFailure)):
+                other.execute(CHARGED, [item.pk, previous_end, start_on, date(2026, 5, 1)])
+            other.execute("ROLLBACK")
+        assert item.periods.count() == 1
+
+    def test_wait_for_each_other_and_one_is_charged(self) -> None:
+        item = make_item()
+
+        def charge(start_on: date) -> bool:
+            try:
+                make_period(item=item, previous_end=None, start_on=start_on, end_on=date(2026, 5, 1))
+            except IntegrityError:
+                return False
+            return True
+
+        answers = at_once(*[partial(charge, MARCH_BEGIN + timedelta(days=days)) for days in range(4)])
+        assert sorted(answers) == [False, False, False, True]
+        assert item.periods.count() == 1
+
+    def test_follow_no_period_that_is_not_committed(self) -> None:
+        item = make_item()
+        with another_connection() as other:
+            other.execute("BEGIN")
+            other.execute(CHARGED, [item.pk, None, MARCH_BEGIN, MARCH_END])
+            with pytest.raises(IntegrityError, match="no period of item"):
+                make_period(item=item, previous_end=MARCH_END, start_on=MARCH_END, end_on=date(2026, 5, 1))
+            other.execute("ROLLBACK")
+        assert not item.periods.exists()
 
 
 def causes_noted_by(verb: Callable[[], object]) -> list[str]:
