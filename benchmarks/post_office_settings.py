@@ -5,6 +5,9 @@ import os
 from ivy.settings import *  # noqa: F403
 
 INSTALLED_APPS = [*INSTALLED_APPS, "post_office"]  # noqa: F405
+# Ivy's mail in the language that post-office expects, with nothing to put together at each mail.
+TEMPLATES[0]["DIRS"].append(BASE_DIR / "benchmarks" / "templates")  # noqa: F405
+TEMPLATES[0]["OPTIONS"]["libraries"] = {"mails": "benchmarks.as_django"}  # noqa: F405
 EMAIL_BACKEND = "post_office.EmailBackend"
 POST_OFFICE = {
     "BACKENDS": {"default": "django.core.mail.backends.smtp.EmailBackend"},

@@ -131,6 +131,12 @@ TEMPLATES = [
             ],
         },
     },
+    {
+        "NAME": "mails",
+        "BACKEND": "django.template.backends.jinja2.Jinja2",
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {"environment": "notifications.wording.environment"},
+    },
 ]
 
 # PostgreSQL is the truth ---------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
     balance = customer.balance_row.balance
 
     def moment(when: datetime | None) -> str:
-        return formats.moment(when.astimezone(zone), locale) if when else ""
+        return formats.moment(when, zone, locale) if when else ""
 
     money = partial(formats.money, currency=customer.currency, locale=locale)
     errant_content = getattr(log.errant, "content", None)

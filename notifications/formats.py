@@ -6,6 +6,7 @@ import unicodedata
 from datetime import datetime
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from functools import cache, lru_cache
+from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.core import UnknownLocaleError
@@ -64,11 +65,13 @@ def _written(amount: Decimal, currency: str, locale: Locale, digits: int) -> str
     return _apart(LETTER_BY_DIGIT.sub("\N{NO-BREAK SPACE}", text))
 
 
-def moment(at: datetime, locale: Locale) -> str:
-    """Day, minute and zone of a time that is in the customer's zone: `2 March 2026, 10:30 CET`."""
+@lru_cache(maxsize=512)  # the falls of one billing run have one moment
+def moment(when: datetime, zone: ZoneInfo, locale: Locale) -> str:
+    """Day, minute and zone of a time, as the clocks of that zone show it: `2 March 2026, 10:30 CET`."""
+    at = when.astimezone(zone)
     name = at.tzname() or ""
-    zone = name if name[:1].isalpha() else f"UTC{at.isoformat()[-6:]}"  # many zones have no letters: UTC+05:45
-    return f"{day(at, locale)}, {format_time(at, 'short', tzinfo=at.tzinfo, locale=_dates(locale))} {zone}"
+    letters = name if name[:1].isalpha() else f"UTC{at.isoformat()[-6:]}"  # many zones have no letters: UTC+05:45
+    return f"{day(at, locale)}, {format_time(at, 'short', tzinfo=at.tzinfo, locale=_dates(locale))} {letters}"
 
 
 def day(at: datetime, locale: Locale) -> str:

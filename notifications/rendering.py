@@ -197,7 +197,7 @@ def _told_by(kind: Kind, facts: Facts) -> dict[str, Any]:
 
 def _filled(name: str, context: dict[str, Any]) -> str:
     try:
-        return get_template(name, using="django").render(context)
+        return get_template(name, using="mails").render(context)
     except Exception as error:
         raise Unusable(f"The template {name} does not render: {_named(error)}. Mend the template.") from error
 

@@ -1,6 +1,6 @@
 """What a kind of mail is: its key, whom it goes to, when it is still true, and what it says.
 
-A new kind is one file beside this one, two templates (`templates/mail/<name>.txt` and `.html`) and a line in
+A new kind is one file beside this one, two templates (`templates/mail/<name>.txt` and `.html`, in Jinja2) and a line in
 `notifications.kinds`.
 """
 

@@ -34,7 +34,7 @@ class DeliveryAttempt(models.Model):
     name the worker, so that another can find out that it is dead.
     """
 
-    notification = models.ForeignKey(NotificationLog, models.PROTECT, related_name="attempts")
+    notification = models.ForeignKey(NotificationLog, models.PROTECT, related_name="attempts", db_index=False)
     number = models.PositiveSmallIntegerField()
     token = models.BigIntegerField()
     host = models.TextField()

@@ -54,7 +54,9 @@ class NotificationLog(models.Model):
     key = KeyField()
     kind = models.CharField(max_length=32)
     customer = models.ForeignKey(Customer, models.PROTECT, related_name="notifications", db_index=False)
-    partner = models.ForeignKey(Partner, models.PROTECT, related_name="+", help_text="Whose halts hold it back.")
+    partner = models.ForeignKey(
+        Partner, models.PROTECT, related_name="+", db_index=False, help_text="Whose halts hold it back."
+    )
     alert = models.ForeignKey(BalanceAlert, models.PROTECT, null=True, related_name="notifications")
     episode = models.ForeignKey(Episode, models.PROTECT, null=True, related_name="notifications")
     errant = models.ForeignKey(
