@@ -35,7 +35,16 @@ from notifications.queues import Queue, Which
 from tests import factories
 from tests.billing.at_once import at_once
 from tests.factories import make_entry, make_partner, make_switch
-from tests.notifications.stories import make_attempt, make_mail, make_watched, move_balance, standing
+from tests.notifications.conftest import Server
+from tests.notifications.stories import (
+    make_attempt,
+    make_fallen,
+    make_mail,
+    make_watched,
+    move_balance,
+    send_twice,
+    standing,
+)
 from tests.staff.many_mails import make_many
 
 ANN, BEN = "ann@ivy.example", "ben@ivy.example"
@@ -491,6 +500,38 @@ class TestCustomersWhoGotTwo:
         few = questions()
         make_many(500, "sent", customers=50, tag="b")
         assert questions() == few <= 20
+
+
+@pytest.mark.django_db
+class TestApologising:
+    def test_shows_what_each_of_the_mails_would_say_before_the_button(
+        self, operator: Client, mail_server: Server
+    ) -> None:
+        twice, wrong = send_twice(mail_server, make_fallen(), make_fallen())[0], make_mail(State.SENT)
+        reviewing.review(Verb.ERRANT, [twice.key, wrong.key], reason=REASON, by=BEN)
+        page = words(opened(operator, "apologise", queue="errant"))
+        assert "What the apology (1 of 2 texts) would say" in page
+        assert f"Sorry: we told you the same thing more than once, account {twice.customer.account}" in page
+        assert "By mistake we sent you the same mail twice. What it says is right" in page
+        assert f"Sorry: we wrote to you in error about account {wrong.customer.account}" in page
+
+    def test_says_why_the_apology_cannot_be_written(self, operator: Client) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        type(log.partner).objects.filter(pk=log.partner_id).update(sender="")
+        assert "It can't be written as things stand." in words(opened(operator, "apologise", ids=log.pk))
+
+    def test_asks_as_many_questions_for_many_as_for_few(self, operator: Client) -> None:
+        def questions() -> int:
+            with CaptureQueriesContext(connection) as asked:
+                opened(operator, "apologise", queue="errant")
+            return len(asked)
+
+        make_many(2, "sent", customers=2, tag="a")
+        NotificationLog.objects.update(is_errant=True)
+        few = questions()
+        make_many(400, "sent", customers=400, tag="b")
+        NotificationLog.objects.update(is_errant=True)
+        assert questions() == few <= 25
 
 
 @pytest.mark.django_db

@@ -21,7 +21,7 @@ from ivy.staff.acts import Refused, act
 from ivy.staff.pages import ActForm, ActPage, Done, Preview
 from ivy.staff.review import filters
 from ivy.staff.review.selection import Damaged, pack, unpack
-from notifications import queues, repeats, reviewing
+from notifications import apologies, queues, repeats, reviewing
 from notifications.models import Because, NotificationLog, Verb
 from notifications.reviewing import ALREADY, Foreseen, Reviewed
 
@@ -66,6 +66,7 @@ class OrderPage(ActPage):
     """What is common to all verbs."""
 
     template_name = "admin/staff/review/order.html"
+    preview_template_name: ClassVar[str] = "admin/staff/review/order_preview.html"
     form_class = OrderForm
     previews_at_once = True
     verb: ClassVar[Verb]
@@ -140,7 +141,11 @@ class OrderPage(ActPage):
         world = [self.verb, sorted(foreseen.mails), foreseen.untrue, digest(foreseen.done), foreseen.reasons]
         damage = " ".join(map(str, form.non_field_errors())) if form.is_bound else ""
         refusal = damage or ("" if foreseen.done else self._nothing(foreseen, meanwhile))
-        return Preview(world, context, "admin/staff/review/order_preview.html", refusal)
+        return Preview(world, context | self._more(foreseen), self.preview_template_name, refusal)
+
+    def _more(self, foreseen: Foreseen) -> dict[str, Any]:
+        """What this verb's preview shows besides."""
+        return {}
 
     def do(self, form: ActForm) -> Done:
         keys = queues.keys(self.ids)
@@ -334,10 +339,14 @@ class ApologisePage(OrderPage):
     key = "p"
     past = "apologised for: the apologies go out with the next pass"
     goes_out = True
-    follows = "Each recipient gets a mail that names the one in error and says that there is nothing to do."
+    follows = "Each recipient gets a mail that names the one that it is about, and says what was wrong with it."
+    preview_template_name = "admin/staff/review/apologies_preview.html"
 
     def _one_each(self, form: ActForm) -> bool:
         return bool(form.cleaned_data.get("one_each")) if form.is_bound else True
+
+    def _more(self, foreseen: Foreseen) -> dict[str, Any]:
+        return {"samples": apologies.samples(foreseen.done)}
 
     def _order(self, keys: list[str], form: ActForm) -> Reviewed:
         return reviewing.apologise(
