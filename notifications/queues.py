@@ -188,6 +188,20 @@ def _apology_since() -> QuerySet[NotificationLog]:
     )
 
 
+def apology_since(errant: NotificationLog) -> NotificationLog | None:
+    """The last apology that its recipient was owed after this mail went out."""
+    return (
+        NotificationLog.objects.filter(
+            customer=errant.customer_id,
+            kind=kinds.APOLOGY.name,
+            recipient_hash=errant.recipient_hash,
+            created_at__gte=errant.sent_at,
+        )
+        .order_by("-created_at", "-pk")
+        .first()
+    )
+
+
 def page(which: Which, *, after: int | None = None, size: int) -> list[NotificationLog]:
     """The next mails in the queue's order, after the one with that id; with customer, partner and content."""
     found = in_order(which) if after is None else _beside(which, after)

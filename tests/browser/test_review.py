@@ -48,7 +48,7 @@ class TestReviewing:
         expect(page.get_by_label("Reason")).to_be_focused()
         page.keyboard.type("Not wanted.")
         page.keyboard.press("Control+Enter")
-        expect(page.get_by_text("Nobody knows of no mail")).to_be_visible()
+        expect(page.get_by_text("Of every mail it is known")).to_be_visible()
         assert list(NotificationLog.objects.order_by("pk").values_list("state", flat=True)) == ["sent", "suppressed"]
         assert first.history.get().reason == "just delivered, says the desk"
         assert page.mistakes == []

@@ -24,6 +24,7 @@ from notifications import queues, reviewing
 from notifications.models import (
     Because,
     BreakerTrip,
+    DeliveryAttempt,
     NotificationContent,
     NotificationHistory,
     NotificationLog,
@@ -257,6 +258,16 @@ class TestAMailsPage:
     def test_that_there_is_none_is_told(self, operator: Client) -> None:
         assert operator.get(reverse("admin:review_mail", args=[4711])).status_code == 404
 
+    @pytest.mark.parametrize(
+        ("state", "quiet"),
+        [(State.PENDING, [True]), (State.HELD, [False, True]), (State.UNCERTAIN, [False, True, True])],
+    )
+    def test_lets_no_button_stand_out_that_cannot_be_undone(
+        self, operator: Client, state: State, quiet: list[bool]
+    ) -> None:
+        answer = self.show(operator, make_mail(state))
+        assert [button.is_quiet for button in answer.context["buttons"]] == quiet
+
     def test_offers_what_fits_its_state(self, operator: Client) -> None:
         offered = {
             state: [button.page.verb.value for button in self.show(operator, make_mail(state)).context["buttons"]]
@@ -462,6 +473,30 @@ class TestCustomersWhoGotTwo:
         (one,) = self.show(operator).context["found"].shown
         assert (one.ids, one.times) == ([log.pk], 2)
 
+    def test_are_shown_with_the_first_and_the_last_time_to_the_second(
+        self, operator: Client, mail_server: Server
+    ) -> None:
+        (log,) = send_twice(mail_server, make_fallen())
+        first, second = log.attempts.order_by("number")
+        DeliveryAttempt.objects.filter(pk=first.pk).update(began_at=second.began_at - timedelta(seconds=105))
+        (one,) = self.show(operator).context["found"].shown
+        assert (one.last_at, one.last_at - one.first_at) == (second.began_at, timedelta(seconds=105))
+        assert f"{one.first_at:%Y-%m-%d %H:%M:%S} to " in words(self.show(operator))
+
+    def test_are_shown_with_the_halts_that_keep_apologies_back(self, operator: Client) -> None:
+        make_switch(process="notifications", reason="Customers call.")
+        assert "Notifications are halted" in words(self.show(operator))
+
+    def test_are_not_sent_to_an_empty_list_for_an_apology(self, operator: Client, mail_server: Server) -> None:
+        (log,) = send_twice(mail_server, make_fallen())
+        assert "Apologise for those marked" not in words(self.show(operator))
+        reviewing.review(Verb.ERRANT, [log.key], reason=REASON, by=BEN)
+        assert "Apologise for those marked" in words(self.show(operator))
+        reviewing.review(Verb.APOLOGISE, [log.key], reason=REASON, by=BEN)
+        page = words(self.show(operator))
+        assert "Apologise for those marked" not in page
+        assert "Nothing is left to mark or to apologise for." in page
+
     def test_are_apologised_to_once_each(self, operator: Client) -> None:
         make_many(35, "sent", customers=10)
         address = self.show(operator).context["buttons"][0].address
@@ -514,6 +549,41 @@ class TestApologising:
         assert f"Sorry: we told you the same thing more than once, account {twice.customer.account}" in page
         assert "By mistake we sent you the same mail twice. What it says is right" in page
         assert f"Sorry: we wrote to you in error about account {wrong.customer.account}" in page
+
+    def test_is_offered_no_more_once_it_was_done(self, operator: Client) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        address = reverse("admin:review_mail", args=[log.pk])
+        assert [one.page.verb for one in operator.get(address).context["buttons"]] == [Verb.APOLOGISE]
+        reviewing.review(Verb.APOLOGISE, [log.key], reason=REASON, by=BEN)
+        assert operator.get(address).context["buttons"] == []
+        assert "its recipient was apologised to since" in words(operator.get(address))
+
+    def test_leaves_nothing_to_decide_and_says_so(self, operator: Client) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        reviewing.review(Verb.APOLOGISE, [log.key], reason=REASON, by=BEN)
+        answer = queue(operator, "errant", apologised="yes")
+        assert listed(answer) == [log.pk]
+        page = words(answer)
+        assert "nothing is left to decide about these" in page
+        assert "needs the role" not in page
+        assert "got no apology since" not in page
+        assert "Errant 0" not in page
+
+    @pytest.mark.parametrize(
+        ("halted", "when"),
+        [
+            (None, "The apologies go out within a minute or two."),
+            ({}, "The apologies go out as soon as notifications are resumed; they are halted now."),
+            ({"partner": True}, "those of Quayside as soon as that partner's notifications are resumed."),
+        ],
+    )
+    def test_says_when_the_apologies_go_out(self, operator: Client, halted: dict[str, Any] | None, when: str) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        if halted is not None:
+            partner = make_partner(slug="quayside", name="Quayside") if halted else None
+            make_switch(process="notifications", reason="Too many.", partner=partner)
+        answer = send(operator, "apologise", form_of(opened(operator, "apologise", ids=log.pk)), ids=log.pk)
+        assert when in told(answer)
 
     def test_says_why_the_apology_cannot_be_written(self, operator: Client) -> None:
         log = make_mail(State.SENT, is_errant=True)

@@ -79,6 +79,8 @@ class OrderPage(ActPage):
     follows: ClassVar[str]
     """What it means, for who decides at night."""
     goes_out: ClassVar[bool] = False
+    going: ClassVar[str] = "They"
+    """What goes out then."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.ids: list[int] = []
@@ -219,6 +221,8 @@ class OrderPage(ActPage):
         if reviewed.left_alone:
             whys = "; ".join(f"{count:,}: {why}" for why, count in reviewed.reasons)
             sentence += f" {counted(len(reviewed.left_alone))} left alone ({whys})."
+        if done and self.goes_out:
+            sentence += f" {self.going} go out {when_mails_go()}."
         if others:
             sentence += f" {in_words(others, 'of these mails')}"
         return sentence
@@ -283,10 +287,10 @@ class ApprovePage(OrderPage):
     name = "Approve"
     button = "Let {mails} go out"
     key = "a"
-    past = "approved: they go out with the next pass"
+    past = "approved"
     goes_out = True
     follows = (
-        "They go out with the next pass, exempt from the breaker's limits. Mails that are not true any more are"
+        "They go out within a minute or two, exempt from the breaker's limits. Mails that are not true any more are"
         " suppressed on the way."
     )
 
@@ -337,7 +341,8 @@ class ApologisePage(OrderPage):
     name = "Apologise"
     button = "Apologise for {mails}"
     key = "p"
-    past = "apologised for: the apologies go out with the next pass"
+    past = "apologised for"
+    going = "The apologies"
     goes_out = True
     follows = "Each recipient gets a mail that names the one that it is about, and says what was wrong with it."
     preview_template_name = "admin/staff/review/apologies_preview.html"
@@ -371,6 +376,17 @@ PAST = {
     "hold": "held back",
 }
 """What was done to mails, by the verb that their history has."""
+
+
+def when_mails_go() -> str:
+    """When a mail that is owed now goes out, with regard to the halts that there are."""
+    halts = halting.active_halts((Process.NOTIFICATIONS,))
+    if any(halt.partner is None for halt in halts):
+        return "as soon as notifications are resumed; they are halted now"
+    if halts:
+        names = " and ".join(sorted({halt.partner.name for halt in halts if halt.partner}))
+        return f"within a minute or two; those of {names} as soon as that partner's notifications are resumed"
+    return "within a minute or two"
 
 
 def counted(count: int) -> str:

@@ -26,7 +26,7 @@ OTHERS_SHOWN = 20
 MEANINGS: dict[Queue, tuple[str, str]] = {
     Queue.UNCERTAIN: (
         "Perhaps delivered: the connection broke after the hand-over. Ivy sends none of these again by itself.",
-        "Nobody knows of no mail whether it arrived. That is how it should be.",
+        "Of every mail it is known whether it arrived. That is how it should be.",
     ),
     Queue.HELD: (
         "Held back by the breaker, or because one recipient would have got too many in a day. None goes out by itself.",
@@ -41,7 +41,7 @@ MEANINGS: dict[Queue, tuple[str, str]] = {
         "No errant mail waits for an apology. Mails are marked as errant among those sent lately or got twice.",
     ),
     Queue.WAITING: (
-        "Owed, and not handed over yet. With the next pass they go out by themselves, unless notifications are halted.",
+        "Owed, and not handed over yet. They go out by themselves, now or at their next try; but not while halted.",
         "No mail waits to go out.",
     ),
     Queue.SENT: (
@@ -50,6 +50,11 @@ MEANINGS: dict[Queue, tuple[str, str]] = {
     ),
 }
 """What a queue holds, and what it means when it is empty."""
+
+APOLOGISED = (
+    "Errant mails whose recipients got an apology since, or are about to: nothing is left to decide about these.",
+    "Nobody was apologised to yet.",
+)
 
 TAGS = {
     State.SENT: "is-good",
@@ -71,9 +76,8 @@ class Tab:
     is_trouble: bool
 
 
-def tabs(current: str) -> list[Tab]:
-    """All queues with their counts, and the list of customers who got two mails. One query."""
-    counted = queues.counts()
+def tabs(current: str, counted: dict[Queue, int]) -> list[Tab]:
+    """All queues with their counts, and the list of customers who got two mails."""
     trouble = {Queue.UNCERTAIN, Queue.HELD, Queue.FAILED, Queue.ERRANT}
     found = [
         Tab(
@@ -99,6 +103,12 @@ class Button:
 
     page: type[OrderPage]
     address: str
+    is_first: bool = False
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it stands back: only the first one stands out, and never one that does what can't be undone."""
+        return self.page.is_dangerous or not self.is_first
 
     @property
     def url_name(self) -> str:
@@ -108,10 +118,9 @@ class Button:
 
 def buttons(request: HttpRequest, verbs: tuple[Verb, ...], query: str) -> list[Button]:
     """The verbs that this person may give, each with the address that asks for the reason."""
+    may = [verb for verb in verbs if request.user.has_perm(PAGES[verb].permission)]
     return [
-        Button(PAGES[verb], f"{reverse(f'admin:review_{verb.value}')}?{query}")
-        for verb in verbs
-        if request.user.has_perm(PAGES[verb].permission)
+        Button(PAGES[verb], f"{reverse(f'admin:review_{verb.value}')}?{query}", is_first=verb == may[0]) for verb in may
     ]
 
 
@@ -129,10 +138,10 @@ class QueuePage(StaffPage):
         after = request.GET.get("after", "")
         rows = queues.page(which, after=int(after) if after.isascii() and after[:18].isdigit() else None, size=ROWS + 1)
         verbs = VERBS[which.queue] if not which.apologised else ()
-        means, is_empty = MEANINGS[which.queue]
+        means, is_empty = APOLOGISED if which.apologised else MEANINGS[which.queue]
         labels = dict(Because.choices)
         return self.page(
-            tabs=tabs(which.queue.value),
+            tabs=tabs(which.queue.value, queues.counts()),
             which=which,
             queue=which.queue.value,
             label=which.queue.label,
@@ -176,8 +185,10 @@ class TwicePage(StaffPage):
         days, kind, partner = filters.asked_for_repeats(request.GET)
         found = repeats.repeats(days=days, kind=kind, partner=partner)
         query = filters.address_of_repeats(days, kind, partner, mark=reviewing.last_noted())
+        counted = queues.counts()
         return self.page(
-            tabs=tabs("twice"),
+            tabs=tabs("twice", counted),
+            to_apologise_for=counted[Queue.ERRANT],
             found=found,
             days=days,
             chosen_kind=kind,
@@ -186,6 +197,7 @@ class TwicePage(StaffPage):
             kinds=KINDS,
             partners=Partner.objects.order_by("name").values_list("slug", "name"),
             wrong_count=found.beyond_count,
+            halts=halting.active_halts((Process.NOTIFICATIONS,)),
             buttons=buttons(request, (Verb.ERRANT,), query) if found.beyond_count else [],
             errant_address=f"{reverse('admin:review')}?queue=errant",
         )
@@ -211,6 +223,7 @@ class MailPage(StaffPage):
         then = balance_at(log.customer_id, log.created_at)
         query = filters.address_of(which)
         mark = reviewing.last_noted()
+        apology = queues.apology_since(log) if queue == Queue.ERRANT else None
         return self.page(
             log=log,
             content=content,
@@ -220,10 +233,11 @@ class MailPage(StaffPage):
             says=_says(log),
             buttons=buttons(
                 request,
-                VERBS[queue] if queue is not None else (),
+                VERBS[queue] if queue is not None and not apology else (),
                 filters.address_of(which, ids=log.pk, mark=mark),
             ),
             cannot=not queue,
+            apology=apology,
             which=which,
             label=which.queue.label,
             back=f"{reverse('admin:review')}?{query}",
