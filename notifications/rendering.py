@@ -103,7 +103,7 @@ def apology_for(errant: Any) -> NotificationLog:
     )
     apology.content = NotificationContent(notification=apology, recipient=recipient)
     apology.as_of, apology.pace = errant.as_of, errant.pace
-    return apology  # type: ignore[no-any-return]
+    return apology
 
 
 def render(log: NotificationLog) -> Written:

@@ -806,7 +806,7 @@ class TestAPreview:
     def test_counts_by_kind_partner_and_reason(self) -> None:
         logs = [make_mail(State.HELD) for _ in range(3)] + [make_mail(State.FAILED)]
         foreseen = reviewing.preview(Verb.APPROVE, [log.key for log in logs])
-        assert foreseen.mails == [("low_balance", "harbour", "breaker", 3)]
+        assert foreseen.mails == [("low_balance", "harbour", "the breaker tripped", 3)]
         assert foreseen.reasons == [("it is failed: approve is for mails that are held", 1)]
 
     def test_counts_those_that_would_not_go_out_after_all(self) -> None:

@@ -70,7 +70,7 @@ def queue(client: Client, name: str, **query: Any) -> HttpResponse:
 
 
 def listed(answer: HttpResponse) -> list[int]:
-    return [log.pk for log in answer.context["rows"]]
+    return [row["log"].pk for row in answer.context["rows"]]
 
 
 def opened(client: Client, verb: str, **query: Any) -> HttpResponse:
@@ -244,7 +244,7 @@ class TestAMailsPage:
         reviewing.review(Verb.APPROVE, [log.key], reason="They asked for it.", by=BEN)
         answer = self.show(operator, log)
         assert [one.pk for one in answer.context["others"]] == [other.pk]
-        assert f"approve by {BEN}" in words(answer)
+        assert f"let go by {BEN} (held back → owed)" in words(answer)
         assert "They asked for it." in words(answer)
 
     def test_leads_to_the_next_and_the_previous_of_what_was_asked_for(self, operator: Client) -> None:
@@ -535,6 +535,45 @@ class TestCustomersWhoGotTwo:
         few = questions()
         make_many(500, "sent", customers=50, tag="b")
         assert questions() == few <= 20
+
+
+@pytest.mark.django_db
+class TestWhoseOrderItWas:
+    def test_is_the_cause_of_mails_that_were_sent_again_and_marked(self, operator: Client, mail_server: Server) -> None:
+        logs = send_twice(mail_server, make_fallen(), make_fallen(), by=BEN)
+        alone = make_mail(State.SENT)
+        groups = queue(operator, "sent").context["groups"]
+        resent = f"sent again by {BEN}: They say that nothing came."
+        assert [(one["cause"].count, one["cause"].words) for one in groups] == [(2, resent), (1, "went out by itself")]
+        assert listed(operator.get(reverse("admin:review") + groups[1]["address"])) == [alone.pk]
+        asked = operator.get(groups[0]["buttons"][0].address)
+        assert "2 mails would be changed" in words(asked)
+        assert f"S{resent[1:]}" in words(asked)
+        send(operator, "errant", form_of(asked), ids=logs[0].pk)
+        reviewing.review(Verb.ERRANT, [alone.key], reason="Not theirs.", by=BEN)
+        groups = queue(operator, "errant").context["groups"]
+        assert [(one["cause"].count, one["cause"].words) for one in groups] == [
+            (2, f"{resent}; then marked as errant by {ANN}: {REASON}"),
+            (1, f"marked as errant by {BEN}: Not theirs."),
+        ]
+        shown = operator.get(reverse("admin:review") + groups[0]["address"])
+        assert set(listed(shown)) == {log.pk for log in logs}
+        assert f"order {groups[0]['cause'].order} of staff" in words(shown)
+        assert "Nothing was noted" not in words(shown)
+        assert listed(queue(operator, "errant", order=0)) == []
+
+    def test_is_told_on_the_page_of_the_apology(self, operator: Client) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        reviewing.review(Verb.APOLOGISE, [log.key], reason=REASON, by=BEN)
+        apology = NotificationLog.objects.get(errant=log)
+        page = words(operator.get(reverse("admin:review_mail", args=[apology.pk])))
+        assert f"ordered by {BEN}" in page
+        assert REASON in page
+        assert "Nothing but what Ivy does by itself" not in page
+
+    def test_is_left_out_of_the_address_where_it_makes_no_sense(self, operator: Client) -> None:
+        log = make_mail(State.SENT)
+        assert listed(queue(operator, "sent", order="x")) == [log.pk]
 
 
 @pytest.mark.django_db

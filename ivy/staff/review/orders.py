@@ -21,8 +21,8 @@ from ivy.staff.acts import Refused, act
 from ivy.staff.pages import ActForm, ActPage, Done, Preview
 from ivy.staff.review import filters
 from ivy.staff.review.selection import Damaged, pack, unpack
-from notifications import apologies, queues, repeats, reviewing
-from notifications.models import Because, NotificationLog, Verb
+from notifications import apologies, history, queues, repeats, reviewing
+from notifications.models import NotificationLog, Verb
 from notifications.reviewing import ALREADY, Foreseen, Reviewed
 
 LONGEST_SECONDS = 25  # web servers give up on a page after thirty
@@ -123,7 +123,7 @@ class OrderPage(ActPage):
                 {
                     "kind": kind,
                     "partner": partner,
-                    "because": Because(because).label if because else "",
+                    "because": because,
                     "count": count,
                 }
                 for kind, partner, because, count in foreseen.mails
@@ -365,19 +365,6 @@ PAGES: dict[Verb, type[OrderPage]] = {
 }
 
 
-PAST = {
-    **dict.fromkeys(["approve", "release"], "let go"),
-    "retry": "retried",
-    "resend": "sent again",
-    "delivered": "marked as delivered",
-    "suppress": "suppressed",
-    "errant": "marked as errant",
-    "apologise": "apologised for",
-    "hold": "held back",
-}
-"""What was done to mails, by the verb that their history has."""
-
-
 def when_mails_go() -> str:
     """When a mail that is owed now goes out, with regard to the halts that there are."""
     halts = halting.active_halts((Process.NOTIFICATIONS,))
@@ -396,7 +383,7 @@ def counted(count: int) -> str:
 
 def in_words(lines: Iterable[tuple[str, str, int]], of: str) -> str:
     """Who did what to how many meanwhile, in a sentence; empty: nobody did anything."""
-    told = [f"{by} {PAST.get(verb, f'did “{verb}” to')} {count:,}" for by, verb, count in lines]
+    told = [f"{by} {history.PAST.get(verb, f'did “{verb}” to')} {count:,}" for by, verb, count in lines]
     return f"Meanwhile, {'; '.join(told)} {of}." if told else ""
 
 

@@ -14,10 +14,20 @@ from billing.models import Partner, Process
 from ivy.staff.pages import StaffPage
 from ivy.staff.review import filters
 from ivy.staff.review.orders import PAGES, OrderPage
-from notifications import breaker, life, queues, rendering, repeats, reviewing
+from notifications import breaker, history, life, queues, rendering, repeats, reviewing
 from notifications.kinds import KINDS
-from notifications.models import Because, DeliveryAttempt, NotificationLog, Outcome, Phase, State, Verb
-from notifications.queues import VERBS, Queue
+from notifications.models import (
+    Because,
+    DeliveryAttempt,
+    NotificationHistory,
+    NotificationLog,
+    Outcome,
+    Phase,
+    StaffOrder,
+    State,
+    Verb,
+)
+from notifications.queues import BY_ORDER, VERBS, Queue
 
 MAY_LOOK = "notifications.view_notificationlog"
 ROWS = 50
@@ -137,6 +147,7 @@ class QueuePage(StaffPage):
         causes = queues.causes(which)
         after = request.GET.get("after", "")
         rows = queues.page(which, after=int(after) if after.isascii() and after[:18].isdigit() else None, size=ROWS + 1)
+        orders = {log.pk: history.of_order(log.order, log.kind) for log in rows} if which.queue in BY_ORDER else {}
         verbs = VERBS[which.queue] if not which.apologised else ()
         means, is_empty = APOLOGISED if which.apologised else MEANINGS[which.queue]
         labels = dict(Because.choices)
@@ -164,7 +175,7 @@ class QueuePage(StaffPage):
                 for cause in causes.causes
             ],
             buttons=buttons(request, verbs, filters.address_of(which, mark=mark)),
-            rows=rows[:ROWS],
+            rows=[{"log": log, "told": orders.get(log.pk) or log.detail} for log in rows[:ROWS]],
             query=filters.address_of(which),
             mark=mark,
             next_address=f"?{filters.address_of(which, after=rows[ROWS - 1].pk)}" if len(rows) > ROWS else "",
@@ -250,7 +261,8 @@ class MailPage(StaffPage):
             threshold=money(log.episode.opened_threshold, currency) if log.episode else "",
             fell_to=money(log.episode.opened_balance, currency) if log.episode else "",
             threshold_now=money(log.alert.threshold, currency) if log.alert else "",
-            history=log.history.order_by("pk"),
+            history=[_line(line) for line in log.history.order_by("pk")],
+            ordered=_ordered(log),
             others=NotificationLog.objects.filter(customer=log.customer_id)
             .exclude(pk=pk)
             .select_related("content")
@@ -332,6 +344,25 @@ def _told(attempt: DeliveryAttempt) -> dict[str, Any]:
             for place, phase in enumerate(order)
         ],
     }
+
+
+def _line(line: NotificationHistory) -> dict[str, Any]:
+    """What was done to a mail, and from where to where, if that made a difference."""
+    labels = dict(State.choices)
+    moved = line.from_state != line.to_state
+    return {
+        "at": line.at,
+        "verb": history.PAST.get(line.verb, line.verb),
+        "by": line.by,
+        "reason": line.reason,
+        "order": line.order_id,
+        "moved": f"{labels[line.from_state]} → {labels[line.to_state]}" if moved else "",
+    }
+
+
+def _ordered(log: NotificationLog) -> StaffOrder | None:
+    """The order that an apology was made by: its own history begins only after that."""
+    return log.order if log.errant_id and log.order and log.order.verb == Verb.APOLOGISE else None
 
 
 def _moved(then: Decimal | None, now: Decimal, currency: str) -> str:
