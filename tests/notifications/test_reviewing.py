@@ -27,6 +27,7 @@ from notifications.models import (
     State,
     Verb,
 )
+from notifications.preview import preview
 from notifications.reviewing import ALREADY, Reviewed
 from tests.billing.at_once import at_once
 from tests.billing.test_commands import command
@@ -525,8 +526,25 @@ class TestTheDryRun:
         assert why[without.customer.account] == "the customer has no address"
         assert why[told.customer.account].startswith("was told at ")
         assert why[suspended.customer.account] == "the customer is suspended"
-        assert "held: the breaker tripped" in why.values()
+        assert "held back: the breaker tripped" in why.values()
         assert len(found["would_not"]) == 5
+
+    def test_says_together_what_is_alike_and_names_nobodys_key(self) -> None:
+        lower = make_watched(5)
+        make_watched(10, customer=lower.customer)
+        set_balance(lower.customer, 3)
+        owe()
+        first, second, day = make_errant(), make_errant(), "2026-03-01"
+        NotificationLog.objects.filter(pk=first.pk).update(sent_at=datetime(2026, 3, 1, 9, 5, tzinfo=UTC))
+        NotificationLog.objects.filter(pk=second.pk).update(sent_at=datetime(2026, 3, 1, 9, 7, tzinfo=UTC))
+        review(Verb.APOLOGISE, first)
+        assert preview(at=timezone.now()).not_mailed() == [
+            (
+                f"was told, between {day} 09:05 and {day} 09:07 UTC; the customers of 1 of these get an apology now",
+                2,
+            ),
+            ("is told of by another mail to the same address (low balance)", 1),
+        ]
 
     def test_says_what_is_owed_already(self) -> None:
         waits, over = make_mail(), make_mail()
