@@ -355,7 +355,9 @@ def _by_order(queue: Queue, looked_at: str, params: Sequence[Any]) -> Causes:
     causes = []
     for kind, partner, hour, count, oldest, newest, example, by_order, sent, *_ in found:
         steps = [history.of_order(orders.get(pk), kind) for pk in dict.fromkeys([sent, by_order]) if pk is not None]
-        words = "; then ".join(steps) or ("" if queue == Queue.ERRANT else "went out by itself")
+        words = "; then ".join([*(step.rstrip(".") for step in steps[:-1]), *steps[-1:]]) or (
+            "" if queue == Queue.ERRANT else "went out by itself"
+        )
         causes.append(Cause(kind, partner, "", words, hour, count, oldest, newest, example, by_order or 0))
     total, cause_count = found[0][9:]
     return Causes(causes, min(total, LOOKED_AT), cause_count, total > LOOKED_AT)

@@ -6,6 +6,7 @@ from datetime import datetime
 from django.db import connection
 
 from notifications.copies import HANDED_OVER
+from notifications.models import State
 
 LOOKED_AT = 200_000
 SHOWN = 100
@@ -33,6 +34,11 @@ class Repeat:
     ids: list[int]
     errant_count: int
     apology: str
+
+    @property
+    def apology_words(self) -> str:
+        """The state of the apology, for people."""
+        return str(State(self.apology).label) if self.apology else ""
 
 
 @dataclass(frozen=True)

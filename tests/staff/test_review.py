@@ -346,6 +346,16 @@ class TestAnOrder:
         reviewing.review(Verb.SUPPRESS, [logs[0].key], reason="No.", by=BEN)
         assert f"Meanwhile, {BEN} suppressed 1 of this queue's mails." in words(operator.get(address))
 
+    def test_offers_to_show_all_of_its_mails(self, operator: Client, monkeypatch: Any) -> None:
+        logs = [make_mail(State.HELD) for _ in range(9)]
+        page = words(opened(operator, "approve", queue="held"))
+        assert "All 9" in page
+        assert all(log.customer.account in page for log in logs)
+        monkeypatch.setattr("ivy.staff.review.orders.MOST_SHOWN", 7)
+        page = words(opened(operator, "approve", queue="held"))
+        assert "The first 7 of 9" in page
+        assert logs[7].customer.account not in page
+
     def test_of_which_nothing_is_left_is_refused_with_who_did_it(self, operator: Client) -> None:
         log = make_mail(State.HELD)
         form = form_of(opened(operator, "approve", ids=log.pk))
@@ -553,7 +563,7 @@ class TestWhoseOrderItWas:
         reviewing.review(Verb.ERRANT, [alone.key], reason="Not theirs.", by=BEN)
         groups = queue(operator, "errant").context["groups"]
         assert [(one["cause"].count, one["cause"].words) for one in groups] == [
-            (2, f"{resent}; then marked as errant by {ANN}: {REASON}"),
+            (2, f"{resent[:-1]}; then marked as errant by {ANN}: {REASON}"),
             (1, f"marked as errant by {BEN}: Not theirs."),
         ]
         shown = operator.get(reverse("admin:review") + groups[0]["address"])

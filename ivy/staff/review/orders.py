@@ -27,6 +27,7 @@ from notifications.reviewing import ALREADY, Foreseen, Reviewed
 
 LONGEST_SECONDS = 25  # web servers give up on a page after thirty
 EXAMPLES = 5
+MOST_SHOWN = 300
 
 
 class OrderForm(ActForm):
@@ -55,7 +56,7 @@ class ApologyForm(OrderForm):
     """One apology a recipient, unless somebody wants it otherwise."""
 
     one_each = forms.BooleanField(
-        label="One apology for each recipient, however many errant mails it got",
+        label="One apology for each recipient, however many errant mails they got",
         required=False,
         initial=True,
         widget=UnfoldBooleanWidget,
@@ -116,6 +117,11 @@ class OrderPage(ActPage):
         keys = queues.keys(self.ids)
         self.foreseen = foreseen = reviewing.preview(self.verb, keys, one_each=self._one_each(form))
         meanwhile = self._meanwhile(form)
+        shown = list(
+            NotificationLog.objects.filter(key__in=foreseen.done[:MOST_SHOWN])
+            .select_related("customer", "content")
+            .order_by("pk")
+        )
         context = {
             "page": self,
             "fits": len(foreseen.done),
@@ -136,9 +142,8 @@ class OrderPage(ActPage):
             "meanwhile": meanwhile,
             "is_cut": self.is_cut,
             "most": queues.MOST_AT_ONCE,
-            "examples": NotificationLog.objects.filter(key__in=foreseen.done[:EXAMPLES])
-            .select_related("customer", "content")
-            .order_by("pk"),
+            "all": shown,
+            "examples": shown[:EXAMPLES],
         }
         world = [self.verb, sorted(foreseen.mails), foreseen.untrue, digest(foreseen.done), foreseen.reasons]
         damage = " ".join(map(str, form.non_field_errors())) if form.is_bound else ""
@@ -327,7 +332,10 @@ class ErrantPage(OrderPage):
     button = "Mark {mails} as errant"
     key = "m"
     past = "marked as errant"
-    follows = "They should not have gone out. They wait under “Errant” for an apology; nothing is sent by this."
+    follows = (
+        "Errant is a mail that should not have gone out so: it was wrong, or one copy too many. Those marked wait under"
+        " “Errant” for an apology; nothing is sent by this."
+    )
 
     def _onward(self, is_one: bool) -> str:
         return super()._onward(is_one) if is_one else f"{reverse('admin:review')}?queue=errant"

@@ -15,6 +15,7 @@ from ivy.staff.pages import StaffPage
 from ivy.staff.review import filters
 from ivy.staff.review.orders import PAGES, OrderPage
 from notifications import breaker, history, life, queues, rendering, repeats, reviewing
+from notifications.copies import copies_of
 from notifications.kinds import KINDS
 from notifications.models import (
     Because,
@@ -47,7 +48,7 @@ MEANINGS: dict[Queue, tuple[str, str]] = {
         "No mail has failed for good.",
     ),
     Queue.ERRANT: (
-        "Mails that went out and should not have, whose recipients got no apology since.",
+        "Mails that should not have gone out so: wrong, or one copy too many. Their recipients got no apology since.",
         "No errant mail waits for an apology. Mails are marked as errant among those sent lately or got twice.",
     ),
     Queue.WAITING: (
@@ -60,6 +61,9 @@ MEANINGS: dict[Queue, tuple[str, str]] = {
     ),
 }
 """What a queue holds, and what it means when it is empty."""
+
+NOTHING_NOTED = {Queue.WAITING: "not tried yet"}
+"""What it means that nothing was noted of a mail."""
 
 APOLOGISED = (
     "Errant mails whose recipients got an apology since, or are about to: nothing is left to decide about these.",
@@ -175,7 +179,11 @@ class QueuePage(StaffPage):
                 for cause in causes.causes
             ],
             buttons=buttons(request, verbs, filters.address_of(which, mark=mark)),
-            rows=[{"log": log, "told": orders.get(log.pk) or log.detail} for log in rows[:ROWS]],
+            nothing_noted=NOTHING_NOTED.get(which.queue, "nothing was noted"),
+            rows=[
+                {"log": log, "told": orders.get(log.pk) or log.detail or NOTHING_NOTED.get(which.queue, "")}
+                for log in rows[:ROWS]
+            ],
             query=filters.address_of(which),
             mark=mark,
             next_address=f"?{filters.address_of(which, after=rows[ROWS - 1].pk)}" if len(rows) > ROWS else "",
@@ -249,6 +257,7 @@ class MailPage(StaffPage):
             ),
             cannot=not queue,
             apology=apology,
+            copies=copies_of([pk])[pk],
             which=which,
             label=which.queue.label,
             back=f"{reverse('admin:review')}?{query}",
