@@ -642,10 +642,14 @@ class TestTheCommandReview:
         with nothing_may_be_written():
             answer = command("review", "apologise", errant.key, sent.key, "--preview")
         assert answer.status == 0
-        assert answer.lines == [
+        assert answer.lines[:3] == [
             "1 apologies would go out.",
             f"  left alone: {sent.key}: it is not marked as errant",
+            f"  1 would say, as here to account {errant.customer.account}:",
         ]
+        assert "there is nothing that you need to do" in on_one_line(answer.out)
+        (text,) = command("review", "apologise", errant.key, "--preview", "--json").json["texts"]
+        assert (text["count"], text["is_right"], text["subject"][:5]) == (1, False, "Sorry")
 
 
 @pytest.mark.django_db
