@@ -38,11 +38,16 @@ def copies_of(ids: Iterable[int]) -> dict[int, Copies]:
         return {pk: Copies(times, elsewhere) for pk, times, elsewhere in cursor.fetchall()}
 
 
+# Falls by the set: each mail for itself would ask all mails of its customer.
 _COPIES = f"""
-SELECT n.id, greatest(1, handed.times), EXISTS (
-    SELECT FROM notifications_notificationlog o
-    WHERE o.customer_id = n.customer_id AND o.kind = n.kind AND o.recipient_hash = n.recipient_hash
-      AND o.episode_id = n.episode_id AND o.id <> n.id AND o.state IN ('sent', 'uncertain') AND NOT o.is_errant
+WITH asked AS MATERIALIZED (
+    SELECT id, kind, recipient_hash, episode_id, order_id FROM notifications_notificationlog WHERE id = ANY(%s)
+), stays AS (
+    SELECT episode_id, kind, recipient_hash, min(id) AS first_id, max(id) AS last_id
+    FROM notifications_notificationlog
+    WHERE episode_id IN (SELECT episode_id FROM asked) AND state IN ('sent', 'uncertain') AND NOT is_errant
+    GROUP BY 1, 2, 3
 )
-FROM notifications_notificationlog n {HANDED_OVER} WHERE n.id = ANY(%s)
+SELECT n.id, greatest(1, handed.times), coalesce(stays.first_id <> n.id OR stays.last_id <> n.id, false)
+FROM asked n {HANDED_OVER} LEFT JOIN stays USING (episode_id, kind, recipient_hash)
 """  # noqa: S608 - words of ours
