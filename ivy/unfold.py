@@ -64,7 +64,7 @@ MENU: list[dict[str, Any]] = [
                 "permission": lambda request: request.user.has_perm("notifications.view_notificationlog"),
             },
             _list_of("Notification log", "notifications.notificationlog", "mail"),
-            _list_of("Orders of staff", "notifications.stafforder", "gavel"),
+            _list_of("Staff orders", "notifications.stafforder", "gavel"),
             _list_of("Breaker trips", "notifications.breakertrip", "electric_bolt"),
             _list_of("Breaker limits", "notifications.breakerlimits", "speed"),
         ],

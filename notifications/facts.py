@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from billing import prepared
 from notifications import formats
+from notifications.copies import Copies
 from notifications.formats import set_apart
 from notifications.models import NotificationLog
 
@@ -42,12 +43,15 @@ class Facts:
     reminder_number: int
     errant_subject: str
     errant_at: str
+    errant_is_right: bool
+    """What the errant mail says is right: there was only one copy of it too many, or another mail that says it."""
+    errant_times: int
 
 
 def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
     """Tell how things are at this moment, the database's own; no query. `pace`: the customer's, at that moment.
 
-    The log comes with its customer (and balance), partner, alert, episode, and the errant mail's content, if any.
+    The log comes with its customer (and balance), partner, alert, episode, and the errant mail's content and copies.
     """
     customer, partner, alert, episode = log.customer, log.partner, log.alert, log.episode
     locale = formats.locale_of(customer.language or partner.language)
@@ -59,6 +63,7 @@ def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
 
     money = partial(formats.money, currency=customer.currency, locale=locale)
     errant_content = getattr(log.errant, "content", None)
+    copies: Copies = getattr(log.errant, "copies", Copies())
     return Facts(
         partner=set_apart(partner.name),
         ask=partner.reply_to or partner.sender,
@@ -75,6 +80,8 @@ def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
         reminder_number=log.reminder_number,
         errant_subject=set_apart(errant_content.subject) if errant_content else "",
         errant_at=moment(log.errant.sent_at if log.errant else None),
+        errant_is_right=copies.is_right,
+        errant_times=copies.times,
     )
 
 

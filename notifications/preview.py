@@ -1,13 +1,13 @@
 """Who would hear what at the next pass and why, and who would not and why not. Writes nothing."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db import connection
 
 from billing import halting
 from billing.models import Customer, Process
-from notifications import instance, owing
+from notifications import instance, kinds, owing
 from notifications.kinds import recipient_hash, why_unusable
 from notifications.models import NotificationLog, State
 
@@ -16,12 +16,21 @@ SHOWN = 10_000
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail that would go out, or one that would not. `because`: why, in words."""
+    """A mail that would go out, or one that would not.
+
+    `why`: in words, alike for all that are where they are for the same reason; `at`: when, where that tells more.
+    """
 
     account: str
     kind: str
     recipient: str
-    because: str
+    why: str
+    at: datetime | None = None
+
+    @property
+    def because(self) -> str:
+        """Why, and when."""
+        return f"{self.why} at {_moment(self.at)} UTC" if self.at else self.why
 
 
 @dataclass
@@ -31,6 +40,28 @@ class Preview:
     mails: list[Mail] = field(default_factory=list)
     others: list[Mail] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+
+    def not_mailed(self) -> list[tuple[str, int]]:
+        """Why how many mails would not go out, the commonest first; of those told, when, and who gets an apology."""
+        alike: dict[str, list[Mail]] = {}
+        for mail in self.others:
+            alike.setdefault(mail.why, []).append(mail)
+        apologised = {mail.account for mail in self.mails if mail.kind == kinds.APOLOGY.name}
+        found = [(_together(why, mails, apologised), len(mails)) for why, mails in alike.items()]
+        return sorted(found, key=lambda line: -line[1])
+
+
+def _together(why: str, mails: list[Mail], apologised: set[str]) -> str:
+    times = sorted({_moment(mail.at) for mail in mails if mail.at})
+    if not times:
+        return why
+    words = f"{why} at {times[0]} UTC" if len(times) == 1 else f"{why}, between {times[0]} and {times[-1]} UTC"
+    count = sum(mail.account in apologised for mail in mails)
+    return f"{words}; the customers of {count:,} of these get an apology now" if count else words
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def preview(*, at: datetime) -> Preview:
@@ -86,20 +117,22 @@ def _not_told(found: Preview) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT cu.account, a.kind, coalesce(c.recipient, cu.email),
+            SELECT cu.account, a.kind, coalesce(c.recipient, cu.email), n.state, coalesce(n.detail, ''),
+                CASE WHEN n.state = 'sent' AND NOT e.is_silent AND cu.status = 'active' THEN n.sent_at END,
                 CASE
                     WHEN e.is_silent THEN 'came into Ivy below the threshold'
                     WHEN cu.status <> 'active' THEN 'the customer is ' || cu.status
-                    WHEN n.state = 'sent'
-                        THEN 'was told at ' || to_char(n.sent_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC'
-                    WHEN n.id IS NOT NULL THEN n.state || CASE WHEN n.detail = '' THEN '' ELSE ': ' || n.detail END
-                    ELSE 'balance at or above the threshold'
+                    WHEN n.state = 'sent' THEN 'was told'
+                    WHEN n.because = 'covered'
+                        THEN 'is told of by another mail to the same address (' || replace(o.kind, '_', ' ') || ')'
+                    WHEN n.id IS NULL THEN 'balance at or above the threshold'
                 END
             FROM billing_episode e
             JOIN billing_balancealert a ON a.id = e.alert_id
             JOIN billing_customer cu ON cu.id = a.customer_id
             JOIN billing_customerbalance b ON b.customer_id = cu.id
             LEFT JOIN notifications_notificationlog n ON n.episode_id = e.id AND n.kind = a.kind
+            LEFT JOIN notifications_notificationlog o ON o.id = n.covered_by_id
             LEFT JOIN notifications_notificationcontent c ON c.notification_id = n.id
             WHERE e.closed_at IS NULL
               AND (n.id IS NULL OR n.state NOT IN ('pending', 'claimed'))
@@ -108,4 +141,6 @@ def _not_told(found: Preview) -> None:
             """,
             [SHOWN],
         )
-        found.others += [Mail(*row) for row in cursor.fetchall()]
+        for account, kind, recipient, state, detail, at, why in cursor.fetchall():
+            words = why or f"{State(state).label}: {detail}".removesuffix(": ")
+            found.others.append(Mail(account, kind, recipient, words, at))

@@ -3,7 +3,7 @@
 A queue is read by a partial index, and at most LOOKED_AT mails of it at once: it stays quick whatever the log holds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +12,8 @@ from django.db import connection, models
 from django.db.models import DateTimeField, Exists, F, Func, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now, TruncHour
 
-from notifications import kinds
-from notifications.models import NotificationHistory, NotificationLog, State, Verb
+from notifications import history, kinds
+from notifications.models import NotificationHistory, NotificationLog, StaffOrder, State, Verb
 
 LOOKED_AT = 100_000
 CAUSES_SHOWN = 50
@@ -56,8 +56,8 @@ NEWEST_FIRST = frozenset({Queue.ERRANT, Queue.SENT})
 ORDERED_BY = {Queue.WAITING: "next_try_at", Queue.SENT: "sending_at"}
 """What the queue's index is ordered by, where that is not the id: by id, all that was ever owed would be read."""
 
-WORDLESS = frozenset({Queue.ERRANT, Queue.SENT})
-"""Where the mail server's thanks, another one for each mail, tell no cause."""
+BY_ORDER = frozenset({Queue.ERRANT, Queue.SENT})
+"""Where orders of staff tell the cause; the mail server's thanks, another one for each mail, tell none."""
 
 AGES: dict[str, tuple[str, timedelta, bool]] = {
     "hour": ("of the last hour", timedelta(hours=1), False),
@@ -73,7 +73,8 @@ AGES: dict[str, tuple[str, timedelta, bool]] = {
 class Which:
     """Which mails of a queue: those that all these hold for; what is empty leaves it open.
 
-    `words`: what happened, without what differs from mail to mail (see `Cause`); `hour`: the hour of `Cause`.
+    `words`: what happened, without what differs from mail to mail (see `Cause`); `hour`: the hour of `Cause`; `order`:
+    its order, 0 for none.
     `apologised`, of errant ones: those whose recipient got an apology since; otherwise the others.
     """
 
@@ -85,6 +86,7 @@ class Which:
     because: str = ""
     words: str | None = None
     hour: datetime | None = None
+    order: int | None = None
     age: str = ""
     apologised: bool = False
 
@@ -95,7 +97,10 @@ class Which:
 
 @dataclass(frozen=True)
 class Cause:
-    """Mails of a queue that are where they are for the same reason, and came there in the same hour (UTC)."""
+    """Mails of a queue that are where they are for the same reason, and came there in the same hour (UTC).
+
+    `order`: in a queue of BY_ORDER the order that marked or sent them, 0 for none.
+    """
 
     kind: str
     partner: str
@@ -106,6 +111,7 @@ class Cause:
     oldest: datetime
     newest: datetime
     example: int
+    order: int | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,8 @@ def _narrowed(found: QuerySet[NotificationLog], which: Which) -> QuerySet[Notifi
         found = found.alias(happened_at=HAPPENED_AT).filter(
             happened_at__gte=which.hour, happened_at__lt=which.hour + timedelta(hours=1)
         )
+    if which.order is not None:
+        found = _of_order(found, which)
     age = which.age
     if which.queue == Queue.SENT:
         # By an index: there are no others of all that was ever sent.
@@ -178,6 +186,13 @@ def _narrowed(found: QuerySet[NotificationLog], which: Which) -> QuerySet[Notifi
     return found
 
 
+def _of_order(found: QuerySet[NotificationLog], which: Which) -> QuerySet[NotificationLog]:
+    if which.queue != Queue.ERRANT:
+        return found.filter(order=which.order or None)
+    marks = NotificationHistory.objects.filter(notification=OuterRef("pk"), verb=Verb.ERRANT)
+    return found.filter(Exists(marks.filter(order=which.order)) if which.order else ~Exists(marks))
+
+
 def _apology_since() -> QuerySet[NotificationLog]:
     """An apology to the same recipient, owed after the mail went out."""
     return NotificationLog.objects.filter(
@@ -188,11 +203,27 @@ def _apology_since() -> QuerySet[NotificationLog]:
     )
 
 
+def apology_since(errant: NotificationLog) -> NotificationLog | None:
+    """The last apology that its recipient was owed after this mail went out."""
+    return (
+        NotificationLog.objects.filter(
+            customer=errant.customer_id,
+            kind=kinds.APOLOGY.name,
+            recipient_hash=errant.recipient_hash,
+            created_at__gte=errant.sent_at,
+        )
+        .order_by("-created_at", "-pk")
+        .first()
+    )
+
+
 def page(which: Which, *, after: int | None = None, size: int) -> list[NotificationLog]:
     """The next mails in the queue's order, after the one with that id; with customer, partner and content."""
     found = in_order(which) if after is None else _beside(which, after)
     ids = list(found.values_list("pk", flat=True)[:size])
-    known = NotificationLog.objects.select_related("customer", "partner", "content").annotate(happened_at=HAPPENED_AT)
+    known = NotificationLog.objects.select_related("customer", "partner", "content", "order").annotate(
+        happened_at=HAPPENED_AT
+    )
     mails = known.in_bulk(ids)
     return [mails[pk] for pk in ids]
 
@@ -261,17 +292,18 @@ def causes(which: Which) -> Causes:
         rows(which)
         .order_by()
         .annotate(hour=TruncHour(HAPPENED_AT), happened_at=HAPPENED_AT)
-        .values("id", "kind", "partner_id", "because", "detail", "hour", "happened_at")[: LOOKED_AT + 1]
+        .values("id", "kind", "partner_id", "because", "detail", "hour", "happened_at", "order_id")[: LOOKED_AT + 1]
     )
     sql, params = looked_at.query.sql_with_params()
+    if which.queue in BY_ORDER:
+        return _by_order(which.queue, sql, params)
     words = _WORDS % {"expressions": "detail"}
-    detail = "''::text" if which.queue in WORDLESS else "detail"
     with connection.cursor() as cursor:
         # Alike to the letter first: in a burst most are, and the words need to be made only once.
         cursor.execute(
             f"""
             WITH looked_at AS MATERIALIZED ({sql}), alike AS (
-                SELECT kind, partner_id, because, {detail} AS detail, hour, count(*) AS count,
+                SELECT kind, partner_id, because, detail, hour, count(*) AS count,
                     min(happened_at) AS oldest, max(happened_at) AS newest, min(id) AS example
                 FROM looked_at GROUP BY 1, 2, 3, 4, 5
             ), cause AS (
@@ -293,6 +325,44 @@ def causes(which: Which) -> Causes:
     return Causes([Cause(*row[:9]) for row in found], min(total, LOOKED_AT), cause_count, total > LOOKED_AT)
 
 
+def _by_order(queue: Queue, looked_at: str, params: Sequence[Any]) -> Causes:
+    """Of mails that went out: by whose order they did or, of errant ones, were marked; and then by whose they did."""
+    mark = """
+        (SELECT h.order_id FROM notifications_notificationhistory h
+        WHERE h.notification_id = looked_at.id AND h.verb = 'errant' ORDER BY h.id DESC LIMIT 1)
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH looked_at AS MATERIALIZED ({looked_at}), cause AS (
+                SELECT kind, partner_id, hour, {mark if queue == Queue.ERRANT else "order_id"} AS by_order,
+                    count(*) AS count, min(happened_at) AS oldest, max(happened_at) AS newest, min(id) AS example,
+                    CASE WHEN count(order_id) = count(*) AND min(order_id) = max(order_id)
+                        THEN min(order_id) END AS sent
+                FROM looked_at GROUP BY 1, 2, 3, 4
+            )
+            SELECT c.kind, p.slug, c.hour, c.count, c.oldest, c.newest, c.example, c.by_order, c.sent,
+                (sum(c.count) OVER ())::bigint, count(*) OVER ()
+            FROM cause c JOIN billing_partner p ON p.id = c.partner_id
+            ORDER BY c.count DESC, c.newest DESC LIMIT %s
+            """,  # noqa: S608 - queries of ours
+            [*params, CAUSES_SHOWN],
+        )
+        found = cursor.fetchall()
+    if not found:
+        return Causes([])
+    orders = StaffOrder.objects.in_bulk({pk for row in found for pk in row[7:9] if pk is not None})
+    causes = []
+    for kind, partner, hour, count, oldest, newest, example, by_order, sent, *_ in found:
+        steps = [history.of_order(orders.get(pk), kind) for pk in dict.fromkeys([sent, by_order]) if pk is not None]
+        words = "; then ".join([*(step.rstrip(".") for step in steps[:-1]), *steps[-1:]]) or (
+            "" if queue == Queue.ERRANT else "went out by itself"
+        )
+        causes.append(Cause(kind, partner, "", words, hour, count, oldest, newest, example, by_order or 0))
+    total, cause_count = found[0][9:]
+    return Causes(causes, min(total, LOOKED_AT), cause_count, total > LOOKED_AT)
+
+
 def narrowed_to(which: Which, cause: Cause) -> Which:
     """Only the mails of this cause."""
     return replace(
@@ -300,7 +370,8 @@ def narrowed_to(which: Which, cause: Cause) -> Which:
         kind=cause.kind,
         partner=cause.partner,
         because=cause.because,
-        words=None if which.queue in WORDLESS else cause.words,
+        words=None if which.queue in BY_ORDER else cause.words,
+        order=cause.order,
         hour=cause.hour,
     )
 

@@ -25,9 +25,10 @@ from django.db.models.functions import Now
 from django.template.loader import get_template
 
 from billing import prepared
+from notifications.copies import copies_of
 from notifications.facts import Facts, facts_of, paces_of
 from notifications.formats import straight
-from notifications.kinds import KINDS, Kind, why_unusable
+from notifications.kinds import APOLOGY, KINDS, Kind, why_unusable
 from notifications.kinds.base import CONTROL_CHARACTERS
 from notifications.models import NotificationContent, NotificationLog
 
@@ -69,7 +70,7 @@ RELATED = ("customer__balance_row", "partner", "alert", "episode", "content")
 def known(ids: Iterable[int]) -> dict[int, Any]:
     """These mails with all that they are about, as it is now; `as_of` tells when that is, `pace` how fast money goes.
 
-    Two queries, and a third where some of them apologise for errant ones.
+    Two queries, and two more where some of them apologise for errant ones: of those it tells how many `copies` went.
     """
     rows = NotificationLog.objects.select_related(*RELATED).annotate(as_of=Now(output_field=DateTimeField()))
     errant = Prefetch("errant", NotificationLog.objects.select_related("content"))
@@ -78,9 +79,31 @@ def known(ids: Iterable[int]) -> dict[int, Any]:
     if logs:
         as_of = next(iter(logs.values())).as_of  # of the one statement
         paces = paces_of([log.customer_id for log in logs.values()], at=as_of)
+        errants = [log.errant for log in logs.values() if log.errant_id is not None]
+        copies = copies_of(errant.pk for errant in errants) if errants else {}
+        for errant in errants:
+            errant.copies = copies[errant.pk]
         for log in logs.values():
             log.pace = paces[log.customer_id]
     return logs
+
+
+def apology_for(errant: Any) -> NotificationLog:
+    """The apology for this mail, which `known` has fetched: as it would be fetched, were it owed. Never saved."""
+    errant.copies = copies_of([errant.pk])[errant.pk]
+    recipient = errant.content.recipient
+    apology: Any = NotificationLog(
+        key=APOLOGY.key_for(errant.key, recipient),
+        kind=APOLOGY.name,
+        customer=errant.customer,
+        partner=errant.partner,
+        errant=errant,
+        recipient_hash=errant.recipient_hash,
+        message_id=errant.message_id,
+    )
+    apology.content = NotificationContent(notification=apology, recipient=recipient)
+    apology.as_of, apology.pace = errant.as_of, errant.pace
+    return apology
 
 
 def render(log: NotificationLog) -> Written:

@@ -5,6 +5,9 @@ from datetime import datetime
 
 from django.db import connection
 
+from notifications.copies import HANDED_OVER
+from notifications.models import State
+
 LOOKED_AT = 200_000
 SHOWN = 100
 DAYS = (1, 3, 7, 30)
@@ -14,9 +17,9 @@ DAYS = (1, 3, 7, 30)
 class Repeat:
     """One recipient of one customer, and the mails of one kind that they got, or perhaps got, the oldest first.
 
-    `times`: how often one was handed over, more than there are mails where one was sent again. `falls`: how many falls
-    below a threshold they were about: two mails about two falls may be right. `apology`: the state of the last one that
-    was owed since; empty: none was.
+    `times`: how often one was handed over, more than there are mails where one was sent again; `first_at`, `last_at`:
+    when the first and the last hand-over began. `falls`: how many falls below a threshold they were about: two mails
+    about two falls may be right. `apology`: the state of the last one that was owed since; empty: none was.
     """
 
     account: str
@@ -31,6 +34,11 @@ class Repeat:
     ids: list[int]
     errant_count: int
     apology: str
+
+    @property
+    def apology_words(self) -> str:
+        """The state of the apology, for people."""
+        return str(State(self.apology).label) if self.apology else ""
 
 
 @dataclass(frozen=True)
@@ -81,28 +89,25 @@ def beyond_the_first(*, days: int, kind: str = "", partner: str = "") -> list[in
         return [pk for (pk,) in cursor.fetchall()]
 
 
-_LATELY = """
+_LATELY = f"""
 WITH lately AS MATERIALIZED (
-    SELECT id, customer_id, kind, recipient_hash, sending_at, state, is_errant,
-        -- Only an order lets a mail be handed over a second time.
-        CASE WHEN order_id IS NULL THEN 1 ELSE greatest(1, (
-            SELECT count(*) FROM notifications_deliveryattempt t
-            WHERE t.notification_id = n.id AND t.outcome IN ('open', 'accepted', 'unknown')
-        )) END AS times
-    FROM notifications_notificationlog n
+    SELECT id, customer_id, kind, recipient_hash, sending_at, state, is_errant, greatest(1, handed.times) AS times,
+        coalesce(handed.first_at, sending_at) AS first_at, coalesce(handed.last_at, sending_at) AS last_at
+    FROM notifications_notificationlog n {HANDED_OVER}
     WHERE sending_at > statement_timestamp() - make_interval(days => %(days)s) AND state IN ('sent', 'uncertain')
       AND (%(kind)s = '' OR kind = %(kind)s)
       AND (%(partner)s = '' OR partner_id = (SELECT id FROM billing_partner WHERE slug = %(partner)s))
     ORDER BY sending_at DESC LIMIT %(most)s
 ), repeat AS MATERIALIZED (
     SELECT customer_id, kind, recipient_hash, sum(times)::bigint AS times, min(id) AS first_id,
-        min(sending_at) AS first_at, max(sending_at) AS last_at, count(*) FILTER (WHERE is_errant) AS errant_count
+        min(first_at) AS first_at, max(last_at) AS last_at, min(sending_at) AS first_sending_at,
+        max(sending_at) AS last_sending_at, count(*) FILTER (WHERE is_errant) AS errant_count
     FROM lately GROUP BY customer_id, kind, recipient_hash HAVING sum(times) > 1
 ), beyond AS MATERIALIZED (
     SELECT l.id FROM lately l JOIN repeat r USING (customer_id, kind, recipient_hash)
     WHERE l.state = 'sent' AND NOT l.is_errant AND (l.id <> r.first_id OR l.times > 1)
 )
-"""
+"""  # noqa: S608 - words of ours
 
 _SHOWN = """
 , total AS (
@@ -125,7 +130,7 @@ LEFT JOIN LATERAL (
     SELECT array_agg(m.id ORDER BY m.id) AS ids, count(DISTINCT m.episode_id) AS falls
     FROM notifications_notificationlog m
     WHERE m.customer_id = s.customer_id AND m.kind = s.kind AND m.recipient_hash = s.recipient_hash
-      AND m.state IN ('sent', 'uncertain') AND m.sending_at BETWEEN s.first_at AND s.last_at
+      AND m.state IN ('sent', 'uncertain') AND m.sending_at BETWEEN s.first_sending_at AND s.last_sending_at
 ) m ON true
 LEFT JOIN LATERAL (
     SELECT state FROM notifications_notificationlog a

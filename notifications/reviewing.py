@@ -149,7 +149,7 @@ def preview(verb: Verb, keys: Sequence[str], *, one_each: bool = False) -> Fores
         reviewed, mails = _sorted_out(keys, _why_not_errant)
     else:
         reviewed, mails = _sorted_out(keys, _why_not(verb))
-    counted = Counter((mail.kind, mail.partner, mail.because) for mail in mails)
+    counted = Counter((mail.kind, mail.partner, _why_there(mail)) for mail in mails)
     foreseen = Foreseen(reviewed.done, reviewed.left_alone)
     foreseen.mails = [(*what, count) for what, count in counted.most_common()]
     if verb in RULES and RULES[verb].goes_out:
@@ -228,15 +228,18 @@ class _Mail:
     erased_at: datetime | None
     email: str
     """The address that the customer has now."""
+    order: str = ""
+    """By which order it went out last; empty: by none."""
 
 
 _MAILS = """
 SELECT n.id, n.key, n.kind, n.state, n.because, n.is_errant, n.sent_at, n.customer_id, n.recipient_hash, p.slug,
-    coalesce(c.recipient, ''), c.erased_at, cu.email
+    coalesce(c.recipient, ''), c.erased_at, cu.email, o.verb, o.by, o.reason
 FROM notifications_notificationlog n
 JOIN billing_customer cu ON cu.id = n.customer_id
 JOIN billing_partner p ON p.id = n.partner_id
 LEFT JOIN notifications_notificationcontent c ON c.notification_id = n.id
+LEFT JOIN notifications_stafforder o ON o.id = n.order_id
 WHERE n.key = ANY(%s) ORDER BY n.id
 """
 
@@ -245,7 +248,18 @@ def _known(keys: Sequence[str], *, lock: bool) -> dict[str, _Mail]:
     """The mails of these keys, locked in id order."""
     with connection.cursor() as cursor:
         cursor.execute(_MAILS + (" FOR UPDATE OF n" if lock else ""), [list(set(keys))])
-        return {row[1]: _Mail(*row) for row in cursor.fetchall()}
+        found: dict[str, _Mail] = {}
+        for *known, verb, by, reason in cursor.fetchall():
+            mail = _Mail(*known)
+            mail.order = history.in_words(verb, by, reason) if verb else ""
+            found[mail.key] = mail
+        return found
+
+
+def _why_there(mail: _Mail) -> str:
+    if mail.because:
+        return str(Because(mail.because).label)
+    return mail.order or ("it went out by itself" if mail.state == State.SENT else "owed")
 
 
 def _sorted_out(

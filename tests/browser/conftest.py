@@ -16,6 +16,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from ivy.accounts.models import User
 from ivy.staff import roles
+from tests.notifications.conftest import mail_server
+
+__all__ = ["mail_server"]
 
 # Playwright's loop runs in this thread, and Django would take our queries for those of a coroutine.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"

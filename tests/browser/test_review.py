@@ -4,10 +4,12 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from billing import halting
+from billing.models import Process
 from notifications import reviewing
 from notifications.models import NotificationLog, State, Verb
 from tests.browser.conftest import overflows, serious_findings
-from tests.notifications.stories import make_mail
+from tests.notifications.stories import make_fallen, make_mail, send_twice
 from tests.staff.many_mails import make_many
 
 
@@ -48,7 +50,7 @@ class TestReviewing:
         expect(page.get_by_label("Reason")).to_be_focused()
         page.keyboard.type("Not wanted.")
         page.keyboard.press("Control+Enter")
-        expect(page.get_by_text("Nobody knows of no mail")).to_be_visible()
+        expect(page.get_by_text("Of every mail it is known")).to_be_visible()
         assert list(NotificationLog.objects.order_by("pk").values_list("state", flat=True)) == ["sent", "suppressed"]
         assert first.history.get().reason == "just delivered, says the desk"
         assert page.mistakes == []
@@ -98,6 +100,44 @@ class TestReviewing:
         page.get_by_role("button", name="Apologise for 3 mails").click()
         expect(page.get_by_text("3 mails apologised for")).to_be_visible()
         assert NotificationLog.objects.filter(kind="apology", state="pending").count() == 3
+
+    def test_customers_who_got_one_mail_twice_are_told_so_and_not_that_it_was_wrong(
+        self, page: Page, log_in, live_server, mail_server
+    ) -> None:
+        logs = send_twice(mail_server, *(make_fallen() for _ in range(7)))
+        make_mail(State.PENDING)
+        halting.halt(Process.NOTIFICATIONS, reason="Customers call.", by="bob@ivy.example")
+        log_in("operator")
+        page.goto(f"{live_server.url}/admin/review/twice/")
+        page.get_by_role("link", name="Mark all but each first one as errant: 7").click()
+        expect(page.get_by_text("Sent again by bob@ivy.example: They say that nothing came.")).to_be_visible()
+        page.get_by_label("Reason").fill("They got it twice.")
+        page.get_by_role("button", name="Mark 7 mails as errant").click()
+        page.get_by_role("link", name="Apologise all…").click()
+        expect(page.get_by_text("By mistake we sent you the same mail twice.")).to_be_visible()
+        page.get_by_text("All 7").click()
+        expect(page.get_by_role("link", name=re.compile(logs[6].customer.account))).to_be_visible()
+        assert serious_findings(page) == []
+        page.get_by_label("Reason").fill("They got it twice.")
+        page.get_by_role("button", name="Apologise for 7 mails").click()
+        expect(page.get_by_text("go out as soon as notifications are resumed")).to_be_visible()
+        page.goto(f"{live_server.url}/admin/review/?queue=errant&apologised=yes")
+        expect(page.get_by_text("nothing is left to decide about these")).to_be_visible()
+        page.goto(f"{live_server.url}/admin/review/mail/{logs[0].pk}/")
+        expect(page.get_by_text("one copy too many, since it was handed over 2 times")).to_be_visible()
+        apology = NotificationLog.objects.filter(kind="apology").first()
+        page.goto(f"{live_server.url}/admin/notifications/notificationlog/{apology.pk}/change/")
+        expect(page.get_by_text(apology.message_id)).to_be_visible()
+        for width in (1280, 400):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert not overflows(page), width
+        page.goto(f"{live_server.url}/admin/control/resume/notifications/")
+        page.get_by_text("Who would be mailed").click()
+        expect(page.get_by_text(f"{logs[0].customer.account}: apology to")).to_be_visible()
+        page.get_by_text("Who would not be mailed").click()
+        expect(page.get_by_text("the customers of 7 of these get an apology now")).to_be_visible()
+        assert not overflows(page)
+        assert page.mistakes == []
 
     def test_two_people_at_once_do_nothing_twice_and_are_told(self, page: Page, log_in, live_server) -> None:
         logs = [make_mail(State.HELD) for _ in range(5)]

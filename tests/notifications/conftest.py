@@ -14,6 +14,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from pytest_django import Settings
 
 OK = "250 2.0.0 taken"
+BROKEN_OFF = ""
+"""What `on_body` answers to take a mail and break off without an answer: nobody knows then that it arrived."""
 
 
 @dataclass
@@ -43,8 +45,10 @@ class Server:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         message = cast("EmailMessage", message_from_bytes(cast("bytes", envelope.content), policy=policy.default))
         answer = self.on_body(message)
-        if answer.startswith("2"):
+        if answer.startswith("2") or answer == BROKEN_OFF:
             self.mails.append(message)
+        if answer == BROKEN_OFF:
+            server.transport.abort()
         return answer
 
 

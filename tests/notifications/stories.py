@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from billing import episodes
 from billing.models import AlertRecipient, BalanceAlert, Customer, CustomerBalance, Episode
-from notifications import cycle, instance, owing
+from notifications import cycle, instance, owing, reviewing
 from notifications.cycle import Pass
 from notifications.models import (
     Because,
@@ -24,8 +24,10 @@ from notifications.models import (
     Outcome,
     Phase,
     State,
+    Verb,
 )
 from tests.factories import make_alert, make_customer, make_entry, make_episode
+from tests.notifications.conftest import BROKEN_OFF, OK, Server
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -99,6 +101,24 @@ def set_limits(**limits: Any) -> None:
     BreakerLimits.objects.update_or_create(pk=1, defaults=far | limits)
 
 
+def send_twice(server: Server, *alerts: BalanceAlert, by: str = "bob@ivy.example") -> list[NotificationLog]:
+    """Their customers get the mails about these falls twice: no answer came to the first copy, and staff sent another.
+
+    The mails, in the alerts' order, as they are now: taken.
+    """
+    wanted = NotificationLog.objects.filter(alert__in=alerts)
+    server.on_body = lambda _message: BROKEN_OFF
+    for _ in range(len(alerts) + 1):
+        run_pass()  # after a break a pass may leave the rest to the next
+    assert {log.state for log in wanted} == {State.UNCERTAIN}
+    server.on_body = lambda _message: OK
+    reviewing.review(Verb.RESEND, [log.key for log in wanted], reason="They say that nothing came.", by=by)
+    run_pass()
+    logs = {log.alert_id: log for log in NotificationLog.objects.filter(alert__in=alerts)}
+    assert {log.state for log in logs.values()} == {State.SENT}
+    return [logs[alert.pk] for alert in alerts]
+
+
 # What came of it
 
 
@@ -120,6 +140,11 @@ def standing(log: NotificationLog) -> tuple[str, str]:
 def recipients(**which: Any) -> list[str]:
     """Whom these mails are for, sorted."""
     return sorted(NotificationContent.objects.filter(**which).values_list("recipient", flat=True))
+
+
+def on_one_line(text: str) -> str:
+    """What a mail says, wherever its lines break."""
+    return " ".join(text.split())
 
 
 # Mails in any state

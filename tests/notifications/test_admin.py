@@ -3,13 +3,18 @@
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
-from notifications.models import BreakerLimits, BreakerTrip, NotificationLog
+from notifications import reviewing
+from notifications.models import BreakerLimits, BreakerTrip, NotificationLog, StaffOrder, State, Verb
 from notifications.rendering import render
 from tests import factories
 from tests.notifications.mails import frozen, make_owed
+from tests.notifications.stories import make_mail
 
 pytestmark = pytest.mark.django_db
 
@@ -35,6 +40,42 @@ class TestTheLogOfMails:
         page = staff.get(address).content.decode()
         assert NotificationLog.objects.get(pk=log.pk).key in page
         assert staff.post(address, {"state": "sent"}).status_code == 403
+
+    def test_says_in_words_whether_a_mail_is_errant(self, staff: Client) -> None:
+        wrong = make_owed(state=State.SENT, sent_at=timezone.now(), is_errant=True)
+        address = reverse("admin:notifications_notificationlog_changelist")
+        assert "errant; " in staff.get(address).content.decode()
+        page = staff.get(reverse("admin:notifications_notificationlog_change", args=[wrong.pk])).content.decode()
+        assert "yes: wrong, or one copy too many" in page
+        make_owed()
+        listed = staff.get(address, {"is_errant__exact": "1"}).context["cl"].result_list
+        assert [log.pk for log in listed] == [wrong.pk]
+
+
+class TestAnOrderOfStaff:
+    def test_lists_its_mails_with_links_in_a_few_questions(self, staff: Client) -> None:
+        logs = [make_mail(State.HELD) for _ in range(12)]
+        reviewing.review(Verb.APPROVE, [log.key for log in logs], reason="They called.", by="Bob")
+        with CaptureQueriesContext(connection) as asked:
+            page = staff.get(self.address()).content.decode()
+        for log in logs:
+            assert reverse("admin:review_mail", args=[log.pk]) in page
+            assert f"low balance to {log.content.recipient}, account {log.customer.account}</a>: owed" in page
+        assert len(asked) <= 20
+
+    def test_of_thousands_lists_the_first_and_says_how_many_there_are_more(
+        self, staff: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("notifications.admin.MAILS_SHOWN", 2)
+        logs = [make_mail(State.HELD) for _ in range(5)]
+        reviewing.review(Verb.APPROVE, [log.key for log in logs], reason="They called.", by="Bob")
+        page = staff.get(self.address()).content.decode()
+        assert "and 3 more" in page
+        assert logs[1].customer.account in page
+        assert logs[2].customer.account not in page
+
+    def address(self) -> str:
+        return reverse("admin:notifications_stafforder_change", args=[StaffOrder.objects.get().pk])
 
 
 class TestTheBreakersLimits:

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from billing import halting
 from billing.models import Customer, CustomerStatus, Episode, Process
-from notifications import breaker, reviewing
+from notifications import apologies, breaker, reviewing
 from notifications.breaker import Reached
 from notifications.models import (
     BreakerTrip,
@@ -26,6 +27,7 @@ from notifications.models import (
     State,
     Verb,
 )
+from notifications.preview import preview
 from notifications.reviewing import ALREADY, Reviewed
 from tests.billing.at_once import at_once
 from tests.billing.test_commands import command
@@ -41,10 +43,12 @@ from tests.notifications.stories import (
     make_watched,
     move_balance,
     nothing_may_be_written,
+    on_one_line,
     owe,
     real_commits,
     recipients,
     run_pass,
+    send_twice,
     set_balance,
     set_limits,
     standing,
@@ -298,6 +302,66 @@ class TestApologies:
         assert review(Verb.APOLOGISE, apology).done == [apology.key]
         assert NotificationLog.objects.filter(kind="apology").count() == 2
 
+    def test_for_a_mail_that_was_resent_say_that_it_came_twice_and_is_right(self, mail_server: Server) -> None:
+        alert, wrong = make_fallen(customer=make_customer(balance=100, language="en-GB")), make_errant()
+        (twice,) = send_twice(mail_server, alert)
+        review(Verb.ERRANT, twice)
+        right, other = sorted(apologies.samples([twice.key, wrong.key]), key=lambda sample: not sample.is_right)
+        review(Verb.APOLOGISE, twice, wrong)
+        assert mail_server.recipients.count(alert.customer.email) == 2
+        assert run_pass().sent == 2
+        said, said_of_the_wrong_one = (apology_for(log).content for log in (twice, wrong))
+        assert said.subject == f"Sorry: we told you the same thing more than once, account {alert.customer.account}"
+        for part in (on_one_line(said.text), on_one_line(unescape(said.html))):
+            assert "we sent you the same mail twice. What it says is right, and it happened once" in part
+            assert "We told you the same thing more than once" in part
+            assert "Low balance: £5.00" in part, "which mail it is about"
+            for untrue in ("in error", "nothing that you need to do", "should not have been sent"):
+                assert untrue not in part
+        assert "there is nothing that you need to do" in on_one_line(said_of_the_wrong_one.text)
+        # And staff had seen both before they ordered them.
+        assert right.written is not None
+        assert right.written.subject == said.subject
+        assert other.written is not None
+        assert other.written.subject == said_of_the_wrong_one.subject
+        assert [sample.count for sample in (right, other)] == [1, 1]
+
+    def test_for_one_mail_of_two_about_one_fall_say_that_the_other_is_right(self, mailoutbox: Outbox) -> None:
+        errant = make_errant()
+        first = make_mail(State.SENT, alert=errant.alert, key="low_balance:written:otherwise", message_id="<1@x>")
+        review(Verb.APOLOGISE, errant)
+        run_pass()
+        assert "What we wrote is right, and it happened once" in on_one_line(apology_for(errant).content.text)
+        review(Verb.ERRANT, first)
+        review(Verb.APOLOGISE, first)
+        run_pass()
+        assert "nothing that you need to do" in on_one_line(apology_for(first).content.text), "no other mail is right"
+        assert len(mailoutbox) == 2
+
+    def test_stay_as_they_were_written_whatever_becomes_of_the_other_mail(self, mailoutbox: Outbox) -> None:
+        errant = make_errant()
+        review(Verb.APOLOGISE, errant)
+        run_pass()
+        before = apology_for(errant).content.text
+        make_mail(State.SENT, alert=errant.alert, key="low_balance:written:otherwise", message_id="<1@x>")
+        run_pass()
+        assert apology_for(errant).content.text == before
+        assert len(mailoutbox) == 1
+
+    def test_are_shown_beforehand_without_writing_anything(self) -> None:
+        errants = [make_errant() for _ in range(3)]
+        with nothing_may_be_written():
+            (sample,) = apologies.samples([log.key for log in errants])
+        assert (sample.count, sample.is_right, sample.account) == (3, False, errants[0].customer.account)
+        assert sample.written is not None
+        assert apologies.samples([]) == []
+
+    def test_that_cannot_be_written_say_why_beforehand(self) -> None:
+        errant = make_errant()
+        type(errant.partner).objects.update(sender="")
+        (sample,) = apologies.samples([errant.key])
+        assert (sample.written, "no sender address" in sample.why_not) == (None, True)
+
     def test_are_previewed_without_writing_anything(self) -> None:
         errants, sent = [make_errant() for _ in range(2)], make_mail(State.SENT)
         review(Verb.APOLOGISE, errants[0])
@@ -462,8 +526,25 @@ class TestTheDryRun:
         assert why[without.customer.account] == "the customer has no address"
         assert why[told.customer.account].startswith("was told at ")
         assert why[suspended.customer.account] == "the customer is suspended"
-        assert "held: the breaker tripped" in why.values()
+        assert "held back: the breaker tripped" in why.values()
         assert len(found["would_not"]) == 5
+
+    def test_says_together_what_is_alike_and_names_nobodys_key(self) -> None:
+        lower = make_watched(5)
+        make_watched(10, customer=lower.customer)
+        set_balance(lower.customer, 3)
+        owe()
+        first, second, day = make_errant(), make_errant(), "2026-03-01"
+        NotificationLog.objects.filter(pk=first.pk).update(sent_at=datetime(2026, 3, 1, 9, 5, tzinfo=UTC))
+        NotificationLog.objects.filter(pk=second.pk).update(sent_at=datetime(2026, 3, 1, 9, 7, tzinfo=UTC))
+        review(Verb.APOLOGISE, first)
+        assert preview(at=timezone.now()).not_mailed() == [
+            (
+                f"was told, between {day} 09:05 and {day} 09:07 UTC; the customers of 1 of these get an apology now",
+                2,
+            ),
+            ("is told of by another mail to the same address (low balance)", 1),
+        ]
 
     def test_says_what_is_owed_already(self) -> None:
         waits, over = make_mail(), make_mail()
@@ -561,10 +642,14 @@ class TestTheCommandReview:
         with nothing_may_be_written():
             answer = command("review", "apologise", errant.key, sent.key, "--preview")
         assert answer.status == 0
-        assert answer.lines == [
+        assert answer.lines[:3] == [
             "1 apologies would go out.",
             f"  left alone: {sent.key}: it is not marked as errant",
+            f"  1 would say, as here to account {errant.customer.account}:",
         ]
+        assert "there is nothing that you need to do" in on_one_line(answer.out)
+        (text,) = command("review", "apologise", errant.key, "--preview", "--json").json["texts"]
+        assert (text["count"], text["is_right"], text["subject"][:5]) == (1, False, "Sorry")
 
 
 @pytest.mark.django_db
@@ -743,7 +828,7 @@ class TestAPreview:
     def test_counts_by_kind_partner_and_reason(self) -> None:
         logs = [make_mail(State.HELD) for _ in range(3)] + [make_mail(State.FAILED)]
         foreseen = reviewing.preview(Verb.APPROVE, [log.key for log in logs])
-        assert foreseen.mails == [("low_balance", "harbour", "breaker", 3)]
+        assert foreseen.mails == [("low_balance", "harbour", "the breaker tripped", 3)]
         assert foreseen.reasons == [("it is failed: approve is for mails that are held", 1)]
 
     def test_counts_those_that_would_not_go_out_after_all(self) -> None:

@@ -33,7 +33,7 @@ from billing.models import (
 )
 from ivy import cache, charged, pulses
 from ivy.accounts.models import User
-from ivy.models import Alarm, AuditEntry, Incident, Pulse
+from ivy.models import Alarm, AuditEntry, Incident, Probe, Pulse
 from ivy.staff import roles
 from notifications import breaker
 from notifications.breaker import Reached
@@ -453,6 +453,21 @@ class TestResuming:
         text = words(operator.get("/admin/control/resume/notifications/", {"preview": "1"}))
         assert "2 mails are owed now and would go: 2 low balance" in text
         assert "The breaker lets 1 more through within this hour: it would trip" in text
+
+    def test_of_notifications_names_who_would_be_mailed_and_says_how_the_mail_server_is(self, operator: Client) -> None:
+        halting.halt(Process.NOTIFICATIONS, reason=TWICE, by="ann@ivy.example")
+        log, told = make_mail(State.PENDING), make_mail(State.SENT)
+        probe = Probe.objects.create(
+            part="mail-server", role="machine", host="alpha", pid=0, is_well=False,
+            words="mail.example:25: nothing listens there",
+        )  # fmt: skip
+        text = words(operator.get("/admin/control/resume/notifications/", {"preview": "1"}))
+        assert f"{log.customer.account} : low balance to {log.content.recipient}" in text
+        assert f"1: was told at {told.sent_at:%Y-%m-%d %H:%M} UTC" in text
+        assert "The mail server is not well: mail.example:25: nothing listens there" in text
+        Probe.objects.filter(pk=probe.pk).update(is_well=True, words="mail.example:25 lets Ivy in", last_good_at=Now())
+        text = words(operator.get("/admin/control/resume/notifications/", {"preview": "1"}))
+        assert "The mail server is well: mail.example:25 lets Ivy in" in text
 
 
 @pytest.mark.django_db

@@ -24,6 +24,7 @@ from notifications import queues, reviewing
 from notifications.models import (
     Because,
     BreakerTrip,
+    DeliveryAttempt,
     NotificationContent,
     NotificationHistory,
     NotificationLog,
@@ -35,7 +36,16 @@ from notifications.queues import Queue, Which
 from tests import factories
 from tests.billing.at_once import at_once
 from tests.factories import make_entry, make_partner, make_switch
-from tests.notifications.stories import make_attempt, make_mail, make_watched, move_balance, standing
+from tests.notifications.conftest import Server
+from tests.notifications.stories import (
+    make_attempt,
+    make_fallen,
+    make_mail,
+    make_watched,
+    move_balance,
+    send_twice,
+    standing,
+)
 from tests.staff.many_mails import make_many
 
 ANN, BEN = "ann@ivy.example", "ben@ivy.example"
@@ -60,7 +70,7 @@ def queue(client: Client, name: str, **query: Any) -> HttpResponse:
 
 
 def listed(answer: HttpResponse) -> list[int]:
-    return [log.pk for log in answer.context["rows"]]
+    return [row["log"].pk for row in answer.context["rows"]]
 
 
 def opened(client: Client, verb: str, **query: Any) -> HttpResponse:
@@ -234,7 +244,7 @@ class TestAMailsPage:
         reviewing.review(Verb.APPROVE, [log.key], reason="They asked for it.", by=BEN)
         answer = self.show(operator, log)
         assert [one.pk for one in answer.context["others"]] == [other.pk]
-        assert f"approve by {BEN}" in words(answer)
+        assert f"let go by {BEN} (held back → owed)" in words(answer)
         assert "They asked for it." in words(answer)
 
     def test_leads_to_the_next_and_the_previous_of_what_was_asked_for(self, operator: Client) -> None:
@@ -247,6 +257,16 @@ class TestAMailsPage:
 
     def test_that_there_is_none_is_told(self, operator: Client) -> None:
         assert operator.get(reverse("admin:review_mail", args=[4711])).status_code == 404
+
+    @pytest.mark.parametrize(
+        ("state", "quiet"),
+        [(State.PENDING, [True]), (State.HELD, [False, True]), (State.UNCERTAIN, [False, True, True])],
+    )
+    def test_lets_no_button_stand_out_that_cannot_be_undone(
+        self, operator: Client, state: State, quiet: list[bool]
+    ) -> None:
+        answer = self.show(operator, make_mail(state))
+        assert [button.is_quiet for button in answer.context["buttons"]] == quiet
 
     def test_offers_what_fits_its_state(self, operator: Client) -> None:
         offered = {
@@ -325,6 +345,16 @@ class TestAnOrder:
         address = queue(operator, "held").context["buttons"][0].address
         reviewing.review(Verb.SUPPRESS, [logs[0].key], reason="No.", by=BEN)
         assert f"Meanwhile, {BEN} suppressed 1 of this queue's mails." in words(operator.get(address))
+
+    def test_offers_to_show_all_of_its_mails(self, operator: Client, monkeypatch: Any) -> None:
+        logs = [make_mail(State.HELD) for _ in range(9)]
+        page = words(opened(operator, "approve", queue="held"))
+        assert "All 9" in page
+        assert all(log.customer.account in page for log in logs)
+        monkeypatch.setattr("ivy.staff.review.orders.MOST_SHOWN", 7)
+        page = words(opened(operator, "approve", queue="held"))
+        assert "The first 7 of 9" in page
+        assert logs[7].customer.account not in page
 
     def test_of_which_nothing_is_left_is_refused_with_who_did_it(self, operator: Client) -> None:
         log = make_mail(State.HELD)
@@ -453,6 +483,30 @@ class TestCustomersWhoGotTwo:
         (one,) = self.show(operator).context["found"].shown
         assert (one.ids, one.times) == ([log.pk], 2)
 
+    def test_are_shown_with_the_first_and_the_last_time_to_the_second(
+        self, operator: Client, mail_server: Server
+    ) -> None:
+        (log,) = send_twice(mail_server, make_fallen())
+        first, second = log.attempts.order_by("number")
+        DeliveryAttempt.objects.filter(pk=first.pk).update(began_at=second.began_at - timedelta(seconds=105))
+        (one,) = self.show(operator).context["found"].shown
+        assert (one.last_at, one.last_at - one.first_at) == (second.began_at, timedelta(seconds=105))
+        assert f"{one.first_at:%Y-%m-%d %H:%M:%S} to " in words(self.show(operator))
+
+    def test_are_shown_with_the_halts_that_keep_apologies_back(self, operator: Client) -> None:
+        make_switch(process="notifications", reason="Customers call.")
+        assert "Notifications are halted" in words(self.show(operator))
+
+    def test_are_not_sent_to_an_empty_list_for_an_apology(self, operator: Client, mail_server: Server) -> None:
+        (log,) = send_twice(mail_server, make_fallen())
+        assert "Apologise for those marked" not in words(self.show(operator))
+        reviewing.review(Verb.ERRANT, [log.key], reason=REASON, by=BEN)
+        assert "Apologise for those marked" in words(self.show(operator))
+        reviewing.review(Verb.APOLOGISE, [log.key], reason=REASON, by=BEN)
+        page = words(self.show(operator))
+        assert "Apologise for those marked" not in page
+        assert "Nothing is left to mark or to apologise for." in page
+
     def test_are_apologised_to_once_each(self, operator: Client) -> None:
         make_many(35, "sent", customers=10)
         address = self.show(operator).context["buttons"][0].address
@@ -491,6 +545,112 @@ class TestCustomersWhoGotTwo:
         few = questions()
         make_many(500, "sent", customers=50, tag="b")
         assert questions() == few <= 20
+
+
+@pytest.mark.django_db
+class TestWhoseOrderItWas:
+    def test_is_the_cause_of_mails_that_were_sent_again_and_marked(self, operator: Client, mail_server: Server) -> None:
+        logs = send_twice(mail_server, make_fallen(), make_fallen(), by=BEN)
+        alone = make_mail(State.SENT)
+        groups = queue(operator, "sent").context["groups"]
+        resent = f"sent again by {BEN}: They say that nothing came."
+        assert [(one["cause"].count, one["cause"].words) for one in groups] == [(2, resent), (1, "went out by itself")]
+        assert listed(operator.get(reverse("admin:review") + groups[1]["address"])) == [alone.pk]
+        asked = operator.get(groups[0]["buttons"][0].address)
+        assert "2 mails would be changed" in words(asked)
+        assert f"S{resent[1:]}" in words(asked)
+        send(operator, "errant", form_of(asked), ids=logs[0].pk)
+        reviewing.review(Verb.ERRANT, [alone.key], reason="Not theirs.", by=BEN)
+        groups = queue(operator, "errant").context["groups"]
+        assert [(one["cause"].count, one["cause"].words) for one in groups] == [
+            (2, f"{resent[:-1]}; then marked as errant by {ANN}: {REASON}"),
+            (1, f"marked as errant by {BEN}: Not theirs."),
+        ]
+        shown = operator.get(reverse("admin:review") + groups[0]["address"])
+        assert set(listed(shown)) == {log.pk for log in logs}
+        assert f"order {groups[0]['cause'].order} of staff" in words(shown)
+        assert "Nothing was noted" not in words(shown)
+        assert listed(queue(operator, "errant", order=0)) == []
+
+    def test_is_told_on_the_page_of_the_apology(self, operator: Client) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        reviewing.review(Verb.APOLOGISE, [log.key], reason=REASON, by=BEN)
+        apology = NotificationLog.objects.get(errant=log)
+        page = words(operator.get(reverse("admin:review_mail", args=[apology.pk])))
+        assert f"ordered by {BEN}" in page
+        assert REASON in page
+        assert "Nothing but what Ivy does by itself" not in page
+
+    def test_is_left_out_of_the_address_where_it_makes_no_sense(self, operator: Client) -> None:
+        log = make_mail(State.SENT)
+        assert listed(queue(operator, "sent", order="x")) == [log.pk]
+
+
+@pytest.mark.django_db
+class TestApologising:
+    def test_shows_what_each_of_the_mails_would_say_before_the_button(
+        self, operator: Client, mail_server: Server
+    ) -> None:
+        twice, wrong = send_twice(mail_server, make_fallen(), make_fallen())[0], make_mail(State.SENT)
+        reviewing.review(Verb.ERRANT, [twice.key, wrong.key], reason=REASON, by=BEN)
+        page = words(opened(operator, "apologise", queue="errant"))
+        assert "What the apology (1 of 2 texts) would say" in page
+        assert f"Sorry: we told you the same thing more than once, account {twice.customer.account}" in page
+        assert "By mistake we sent you the same mail twice. What it says is right" in page
+        assert f"Sorry: we wrote to you in error about account {wrong.customer.account}" in page
+
+    def test_is_offered_no_more_once_it_was_done(self, operator: Client) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        address = reverse("admin:review_mail", args=[log.pk])
+        assert [one.page.verb for one in operator.get(address).context["buttons"]] == [Verb.APOLOGISE]
+        reviewing.review(Verb.APOLOGISE, [log.key], reason=REASON, by=BEN)
+        assert operator.get(address).context["buttons"] == []
+        assert "its recipient was apologised to since" in words(operator.get(address))
+
+    def test_leaves_nothing_to_decide_and_says_so(self, operator: Client) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        reviewing.review(Verb.APOLOGISE, [log.key], reason=REASON, by=BEN)
+        answer = queue(operator, "errant", apologised="yes")
+        assert listed(answer) == [log.pk]
+        page = words(answer)
+        assert "nothing is left to decide about these" in page
+        assert "needs the role" not in page
+        assert "got no apology since" not in page
+        assert "Errant 0" not in page
+
+    @pytest.mark.parametrize(
+        ("halted", "when"),
+        [
+            (None, "The apologies go out within a minute or two."),
+            ({}, "The apologies go out as soon as notifications are resumed; they are halted now."),
+            ({"partner": True}, "those of Quayside as soon as that partner's notifications are resumed."),
+        ],
+    )
+    def test_says_when_the_apologies_go_out(self, operator: Client, halted: dict[str, Any] | None, when: str) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        if halted is not None:
+            partner = make_partner(slug="quayside", name="Quayside") if halted else None
+            make_switch(process="notifications", reason="Too many.", partner=partner)
+        answer = send(operator, "apologise", form_of(opened(operator, "apologise", ids=log.pk)), ids=log.pk)
+        assert when in told(answer)
+
+    def test_says_why_the_apology_cannot_be_written(self, operator: Client) -> None:
+        log = make_mail(State.SENT, is_errant=True)
+        type(log.partner).objects.filter(pk=log.partner_id).update(sender="")
+        assert "It can't be written as things stand." in words(opened(operator, "apologise", ids=log.pk))
+
+    def test_asks_as_many_questions_for_many_as_for_few(self, operator: Client) -> None:
+        def questions() -> int:
+            with CaptureQueriesContext(connection) as asked:
+                opened(operator, "apologise", queue="errant")
+            return len(asked)
+
+        make_many(2, "sent", customers=2, tag="a")
+        NotificationLog.objects.update(is_errant=True)
+        few = questions()
+        make_many(400, "sent", customers=400, tag="b")
+        NotificationLog.objects.update(is_errant=True)
+        assert questions() == few <= 25
 
 
 @pytest.mark.django_db

@@ -21,15 +21,17 @@ from billing import halting, since
 from billing.halting import Halted
 from billing.models import HaltCause, Partner, Process, ProcessSwitch
 from billing.models.ledger import CHARGE_KINDS
-from ivy import switches
+from ivy import health, switches
 from ivy.staff.acts import lasting_act
 from ivy.staff.control.links import address
 from ivy.staff.pages import ActForm, ActPage, Done, Preview
 from notifications import breaker, releasing
 from notifications.kinds import KINDS
+from notifications.preview import Mail
 
 TENTH = Decimal("0.1")
 REASONS_SHOWN = 10
+MAILS_SHOWN = 300
 
 
 class SteadyPreview(Preview):
@@ -220,7 +222,9 @@ class Follows:
     top_customers: list[tuple[str, str, Decimal, str]] = field(default_factory=list)
     episodes_to_open: int = 0
     mails: list[tuple[str, int]] = field(default_factory=list)
+    going: list[Mail] = field(default_factory=list)
     not_mailed: list[tuple[str, int]] = field(default_factory=list)
+    mail_server: health.Part | None = None
     stopped: list[str] = field(default_factory=list)
     room_this_hour: int = 0
     since: datetime | None = None
@@ -304,7 +308,9 @@ class ResumePage(LatePreview, ProcessPage):
             ],
             episodes_to_open=found.charges.episodes_to_open,
             mails=sorted((KINDS[kind].name.replace("_", " "), count) for kind, count in mails.items()),
-            not_mailed=Counter(mail.because for mail in found.mails.others).most_common(REASONS_SHOWN),
+            going=found.mails.mails[:MAILS_SHOWN],
+            not_mailed=found.mails.not_mailed()[:REASONS_SHOWN],
+            mail_server=_mail_server() if self.name == "notifications" else None,
             stopped=[] if self.name == "notifications" and len(all_halts) == len(mine) else found.mails.stopped,
             room_this_hour=max(0, load.mails_allowed - load.mails_this_hour),
             since=began,
@@ -337,6 +343,11 @@ class ResumePage(LatePreview, ProcessPage):
         works = not any(change.is_halted for change in changes)
         then = " The next run begins within a minute." if works and self.name != "notifications" else ""
         return Done(doing.summary + then, reverse("admin:index"), messages.SUCCESS if works else messages.WARNING)
+
+
+def _mail_server() -> health.Part | None:
+    """How the mail server was found last; None where nobody looks at it."""
+    return next((part for part in health.seen() if part.part == "mail-server"), None)
 
 
 def _nothing_to_resume(who: str, halts: Sequence[ProcessSwitch], partner: Partner | None) -> str:

@@ -14,6 +14,7 @@ from ivy.models import Alarm
 from ivy.staff.control.links import Link, address, list_of
 from ivy.staff.control.room import MOST_COUNTED, Now, Switch
 from notifications.backlog import Waiting
+from notifications.queues import Queue
 
 BAD, WARNING, NEWS = "bad", "warning", "news"
 LEVELS = (BAD, WARNING, NEWS)
@@ -244,8 +245,8 @@ PLACES = {
     "calls-unbilled": ("Look at the runs", "billing.billingrun"),
     "items-overdue": ("Look at the items", "billing.billingitem"),
     "source-quiet": ("Look at the sources", "billing.source"),
-    "mails-not-taken": ("Look at the mails", "notifications.notificationlog"),
-    "mails-owed-too-long": ("Look at the mails", "notifications.notificationlog"),
+    "mails-not-taken": ("Look at the mails that wait", "notifications.notificationlog"),
+    "mails-owed-too-long": ("Look at the mails that wait", "notifications.notificationlog"),
     "cache": ("Look at the probes", "ivy.probe"),
     "cache-server": ("Look at the probes", "ivy.probe"),
     "mail-server": ("Look at the probes", "ivy.probe"),
@@ -265,7 +266,9 @@ def _where(page: str) -> Sequence[Way]:
         return ()
     text, model = PLACES[page]
     app, noun = model.split(".")
-    return (Way(text, list_of(model), f"{app}.view_{noun}"),)
+    # Mails that wait are told by cause in the review; the log has all that ever were.
+    where = f"{reverse('admin:review')}?queue={Queue.WAITING}" if noun == "notificationlog" else list_of(model)
+    return (Way(text, where, f"{app}.view_{noun}"),)
 
 
 def _incidents(seen: Now) -> Iterator[Need]:

@@ -28,7 +28,7 @@ def asked_for(query: QueryDict, queue: Queue | None = None) -> Which:
     """The mails that the address names; what makes no sense is left out. The default queue is the first."""
     name = query.get("queue", "")
     queue = Queue(name) if name in Queue.values else queue or Queue.UNCERTAIN
-    alert = query.get("alert", "")
+    alert, order = query.get("alert", ""), query.get("order", "")
     return Which(
         queue=queue,
         kind=query.get("kind", "") if query.get("kind", "") in KINDS else "",
@@ -37,6 +37,7 @@ def asked_for(query: QueryDict, queue: Queue | None = None) -> Which:
         account=query.get("account", "").replace("\0", "").strip()[:LONGEST_ACCOUNT],
         because=query.get("because", "") if query.get("because", "") in Because.values else "",
         words=query.get("words", "").replace("\0", "")[:200] if "words" in query else None,
+        order=int(order) if order.isascii() and order.isdigit() and len(order) < 19 else None,
         hour=_hour(query.get("hour", "")),
         age=query.get("age", "") if query.get("age", "") in AGES else "",
         apologised=queue == Queue.ERRANT and query.get("apologised") == "yes",
@@ -51,6 +52,8 @@ def address_of(which: Which, **more: object) -> str:
             told[name] = value
     if which.words is not None:
         told["words"] = which.words
+    if which.order is not None:
+        told["order"] = which.order
     if which.hour is not None:
         told["hour"] = which.hour.astimezone(UTC).strftime("%Y-%m-%dT%H")
     if which.apologised:
@@ -78,6 +81,8 @@ def chips(which: Which) -> list[Chip]:
     found = []
     if which.words is not None:
         found.append(Chip(f"what happened: {which.words or 'nothing was noted'}", _without(which, "words")))
+    if which.order is not None:
+        found.append(Chip(f"order {which.order} of staff" if which.order else "no order", _without(which, "order")))
     if which.hour is not None:
         found.append(Chip(f"the hour from {which.hour:%Y-%m-%d %H:%M} UTC", _without(which, "hour")))
     if which.alert is not None:

@@ -21,12 +21,13 @@ from ivy.staff.acts import Refused, act
 from ivy.staff.pages import ActForm, ActPage, Done, Preview
 from ivy.staff.review import filters
 from ivy.staff.review.selection import Damaged, pack, unpack
-from notifications import queues, repeats, reviewing
-from notifications.models import Because, NotificationLog, Verb
+from notifications import apologies, history, queues, repeats, reviewing
+from notifications.models import NotificationLog, Verb
 from notifications.reviewing import ALREADY, Foreseen, Reviewed
 
 LONGEST_SECONDS = 25  # web servers give up on a page after thirty
 EXAMPLES = 5
+MOST_SHOWN = 300
 
 
 class OrderForm(ActForm):
@@ -55,7 +56,7 @@ class ApologyForm(OrderForm):
     """One apology a recipient, unless somebody wants it otherwise."""
 
     one_each = forms.BooleanField(
-        label="One apology for each recipient, however many errant mails it got",
+        label="One apology for each recipient, however many errant mails they got",
         required=False,
         initial=True,
         widget=UnfoldBooleanWidget,
@@ -66,6 +67,7 @@ class OrderPage(ActPage):
     """What is common to all verbs."""
 
     template_name = "admin/staff/review/order.html"
+    preview_template_name: ClassVar[str] = "admin/staff/review/order_preview.html"
     form_class = OrderForm
     previews_at_once = True
     verb: ClassVar[Verb]
@@ -78,6 +80,8 @@ class OrderPage(ActPage):
     follows: ClassVar[str]
     """What it means, for who decides at night."""
     goes_out: ClassVar[bool] = False
+    going: ClassVar[str] = "They"
+    """What goes out then."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.ids: list[int] = []
@@ -113,6 +117,11 @@ class OrderPage(ActPage):
         keys = queues.keys(self.ids)
         self.foreseen = foreseen = reviewing.preview(self.verb, keys, one_each=self._one_each(form))
         meanwhile = self._meanwhile(form)
+        shown = list(
+            NotificationLog.objects.filter(key__in=foreseen.done[:MOST_SHOWN])
+            .select_related("customer", "content")
+            .order_by("pk")
+        )
         context = {
             "page": self,
             "fits": len(foreseen.done),
@@ -120,7 +129,7 @@ class OrderPage(ActPage):
                 {
                     "kind": kind,
                     "partner": partner,
-                    "because": Because(because).label if because else "",
+                    "because": because,
                     "count": count,
                 }
                 for kind, partner, because, count in foreseen.mails
@@ -133,14 +142,17 @@ class OrderPage(ActPage):
             "meanwhile": meanwhile,
             "is_cut": self.is_cut,
             "most": queues.MOST_AT_ONCE,
-            "examples": NotificationLog.objects.filter(key__in=foreseen.done[:EXAMPLES])
-            .select_related("customer", "content")
-            .order_by("pk"),
+            "all": shown,
+            "examples": shown[:EXAMPLES],
         }
         world = [self.verb, sorted(foreseen.mails), foreseen.untrue, digest(foreseen.done), foreseen.reasons]
         damage = " ".join(map(str, form.non_field_errors())) if form.is_bound else ""
         refusal = damage or ("" if foreseen.done else self._nothing(foreseen, meanwhile))
-        return Preview(world, context, "admin/staff/review/order_preview.html", refusal)
+        return Preview(world, context | self._more(foreseen), self.preview_template_name, refusal)
+
+    def _more(self, foreseen: Foreseen) -> dict[str, Any]:
+        """What this verb's preview shows besides."""
+        return {}
 
     def do(self, form: ActForm) -> Done:
         keys = queues.keys(self.ids)
@@ -214,6 +226,8 @@ class OrderPage(ActPage):
         if reviewed.left_alone:
             whys = "; ".join(f"{count:,}: {why}" for why, count in reviewed.reasons)
             sentence += f" {counted(len(reviewed.left_alone))} left alone ({whys})."
+        if done and self.goes_out:
+            sentence += f" {self.going} go out {when_mails_go()}."
         if others:
             sentence += f" {in_words(others, 'of these mails')}"
         return sentence
@@ -278,10 +292,10 @@ class ApprovePage(OrderPage):
     name = "Approve"
     button = "Let {mails} go out"
     key = "a"
-    past = "approved: they go out with the next pass"
+    past = "approved"
     goes_out = True
     follows = (
-        "They go out with the next pass, exempt from the breaker's limits. Mails that are not true any more are"
+        "They go out within a minute or two, exempt from the breaker's limits. Mails that are not true any more are"
         " suppressed on the way."
     )
 
@@ -318,7 +332,10 @@ class ErrantPage(OrderPage):
     button = "Mark {mails} as errant"
     key = "m"
     past = "marked as errant"
-    follows = "They should not have gone out. They wait under “Errant” for an apology; nothing is sent by this."
+    follows = (
+        "Errant is a mail that should not have gone out so: it was wrong, or one copy too many. Those marked wait under"
+        " “Errant” for an apology; nothing is sent by this."
+    )
 
     def _onward(self, is_one: bool) -> str:
         return super()._onward(is_one) if is_one else f"{reverse('admin:review')}?queue=errant"
@@ -332,12 +349,17 @@ class ApologisePage(OrderPage):
     name = "Apologise"
     button = "Apologise for {mails}"
     key = "p"
-    past = "apologised for: the apologies go out with the next pass"
+    past = "apologised for"
+    going = "The apologies"
     goes_out = True
-    follows = "Each recipient gets a mail that names the one in error and says that there is nothing to do."
+    follows = "Each recipient gets a mail that names the one that it is about, and says what was wrong with it."
+    preview_template_name = "admin/staff/review/apologies_preview.html"
 
     def _one_each(self, form: ActForm) -> bool:
         return bool(form.cleaned_data.get("one_each")) if form.is_bound else True
+
+    def _more(self, foreseen: Foreseen) -> dict[str, Any]:
+        return {"samples": apologies.samples(foreseen.done)}
 
     def _order(self, keys: list[str], form: ActForm) -> Reviewed:
         return reviewing.apologise(
@@ -351,17 +373,15 @@ PAGES: dict[Verb, type[OrderPage]] = {
 }
 
 
-PAST = {
-    **dict.fromkeys(["approve", "release"], "let go"),
-    "retry": "retried",
-    "resend": "sent again",
-    "delivered": "marked as delivered",
-    "suppress": "suppressed",
-    "errant": "marked as errant",
-    "apologise": "apologised for",
-    "hold": "held back",
-}
-"""What was done to mails, by the verb that their history has."""
+def when_mails_go() -> str:
+    """When a mail that is owed now goes out, with regard to the halts that there are."""
+    halts = halting.active_halts((Process.NOTIFICATIONS,))
+    if any(halt.partner is None for halt in halts):
+        return "as soon as notifications are resumed; they are halted now"
+    if halts:
+        names = " and ".join(sorted({halt.partner.name for halt in halts if halt.partner}))
+        return f"within a minute or two; those of {names} as soon as that partner's notifications are resumed"
+    return "within a minute or two"
 
 
 def counted(count: int) -> str:
@@ -371,7 +391,7 @@ def counted(count: int) -> str:
 
 def in_words(lines: Iterable[tuple[str, str, int]], of: str) -> str:
     """Who did what to how many meanwhile, in a sentence; empty: nobody did anything."""
-    told = [f"{by} {PAST.get(verb, f'did “{verb}” to')} {count:,}" for by, verb, count in lines]
+    told = [f"{by} {history.PAST.get(verb, f'did “{verb}” to')} {count:,}" for by, verb, count in lines]
     return f"Meanwhile, {'; '.join(told)} {of}." if told else ""
 
 

@@ -14,10 +14,21 @@ from billing.models import Partner, Process
 from ivy.staff.pages import StaffPage
 from ivy.staff.review import filters
 from ivy.staff.review.orders import PAGES, OrderPage
-from notifications import breaker, life, queues, rendering, repeats, reviewing
+from notifications import breaker, history, life, queues, rendering, repeats, reviewing
+from notifications.copies import copies_of
 from notifications.kinds import KINDS
-from notifications.models import Because, DeliveryAttempt, NotificationLog, Outcome, Phase, State, Verb
-from notifications.queues import VERBS, Queue
+from notifications.models import (
+    Because,
+    DeliveryAttempt,
+    NotificationHistory,
+    NotificationLog,
+    Outcome,
+    Phase,
+    StaffOrder,
+    State,
+    Verb,
+)
+from notifications.queues import BY_ORDER, VERBS, Queue
 
 MAY_LOOK = "notifications.view_notificationlog"
 ROWS = 50
@@ -26,7 +37,7 @@ OTHERS_SHOWN = 20
 MEANINGS: dict[Queue, tuple[str, str]] = {
     Queue.UNCERTAIN: (
         "Perhaps delivered: the connection broke after the hand-over. Ivy sends none of these again by itself.",
-        "Nobody knows of no mail whether it arrived. That is how it should be.",
+        "Of every mail it is known whether it arrived. That is how it should be.",
     ),
     Queue.HELD: (
         "Held back by the breaker, or because one recipient would have got too many in a day. None goes out by itself.",
@@ -37,11 +48,11 @@ MEANINGS: dict[Queue, tuple[str, str]] = {
         "No mail has failed for good.",
     ),
     Queue.ERRANT: (
-        "Mails that went out and should not have, whose recipients got no apology since.",
+        "Mails that should not have gone out so: wrong, or one copy too many. Their recipients got no apology since.",
         "No errant mail waits for an apology. Mails are marked as errant among those sent lately or got twice.",
     ),
     Queue.WAITING: (
-        "Owed, and not handed over yet. With the next pass they go out by themselves, unless notifications are halted.",
+        "Owed, and not handed over yet. They go out by themselves, now or at their next try; but not while halted.",
         "No mail waits to go out.",
     ),
     Queue.SENT: (
@@ -50,6 +61,14 @@ MEANINGS: dict[Queue, tuple[str, str]] = {
     ),
 }
 """What a queue holds, and what it means when it is empty."""
+
+NOTHING_NOTED = {Queue.WAITING: "not tried yet"}
+"""What it means that nothing was noted of a mail."""
+
+APOLOGISED = (
+    "Errant mails whose recipients got an apology since, or are about to: nothing is left to decide about these.",
+    "Nobody was apologised to yet.",
+)
 
 TAGS = {
     State.SENT: "is-good",
@@ -71,9 +90,8 @@ class Tab:
     is_trouble: bool
 
 
-def tabs(current: str) -> list[Tab]:
-    """All queues with their counts, and the list of customers who got two mails. One query."""
-    counted = queues.counts()
+def tabs(current: str, counted: dict[Queue, int]) -> list[Tab]:
+    """All queues with their counts, and the list of customers who got two mails."""
     trouble = {Queue.UNCERTAIN, Queue.HELD, Queue.FAILED, Queue.ERRANT}
     found = [
         Tab(
@@ -99,6 +117,12 @@ class Button:
 
     page: type[OrderPage]
     address: str
+    is_first: bool = False
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it stands back: only the first one stands out, and never one that does what can't be undone."""
+        return self.page.is_dangerous or not self.is_first
 
     @property
     def url_name(self) -> str:
@@ -108,10 +132,9 @@ class Button:
 
 def buttons(request: HttpRequest, verbs: tuple[Verb, ...], query: str) -> list[Button]:
     """The verbs that this person may give, each with the address that asks for the reason."""
+    may = [verb for verb in verbs if request.user.has_perm(PAGES[verb].permission)]
     return [
-        Button(PAGES[verb], f"{reverse(f'admin:review_{verb.value}')}?{query}")
-        for verb in verbs
-        if request.user.has_perm(PAGES[verb].permission)
+        Button(PAGES[verb], f"{reverse(f'admin:review_{verb.value}')}?{query}", is_first=verb == may[0]) for verb in may
     ]
 
 
@@ -128,11 +151,12 @@ class QueuePage(StaffPage):
         causes = queues.causes(which)
         after = request.GET.get("after", "")
         rows = queues.page(which, after=int(after) if after.isascii() and after[:18].isdigit() else None, size=ROWS + 1)
+        orders = {log.pk: history.of_order(log.order, log.kind) for log in rows} if which.queue in BY_ORDER else {}
         verbs = VERBS[which.queue] if not which.apologised else ()
-        means, is_empty = MEANINGS[which.queue]
+        means, is_empty = APOLOGISED if which.apologised else MEANINGS[which.queue]
         labels = dict(Because.choices)
         return self.page(
-            tabs=tabs(which.queue.value),
+            tabs=tabs(which.queue.value, queues.counts()),
             which=which,
             queue=which.queue.value,
             label=which.queue.label,
@@ -155,7 +179,11 @@ class QueuePage(StaffPage):
                 for cause in causes.causes
             ],
             buttons=buttons(request, verbs, filters.address_of(which, mark=mark)),
-            rows=rows[:ROWS],
+            nothing_noted=NOTHING_NOTED.get(which.queue, "nothing was noted"),
+            rows=[
+                {"log": log, "told": orders.get(log.pk) or log.detail or NOTHING_NOTED.get(which.queue, "")}
+                for log in rows[:ROWS]
+            ],
             query=filters.address_of(which),
             mark=mark,
             next_address=f"?{filters.address_of(which, after=rows[ROWS - 1].pk)}" if len(rows) > ROWS else "",
@@ -176,8 +204,10 @@ class TwicePage(StaffPage):
         days, kind, partner = filters.asked_for_repeats(request.GET)
         found = repeats.repeats(days=days, kind=kind, partner=partner)
         query = filters.address_of_repeats(days, kind, partner, mark=reviewing.last_noted())
+        counted = queues.counts()
         return self.page(
-            tabs=tabs("twice"),
+            tabs=tabs("twice", counted),
+            to_apologise_for=counted[Queue.ERRANT],
             found=found,
             days=days,
             chosen_kind=kind,
@@ -186,6 +216,7 @@ class TwicePage(StaffPage):
             kinds=KINDS,
             partners=Partner.objects.order_by("name").values_list("slug", "name"),
             wrong_count=found.beyond_count,
+            halts=halting.active_halts((Process.NOTIFICATIONS,)),
             buttons=buttons(request, (Verb.ERRANT,), query) if found.beyond_count else [],
             errant_address=f"{reverse('admin:review')}?queue=errant",
         )
@@ -211,6 +242,7 @@ class MailPage(StaffPage):
         then = balance_at(log.customer_id, log.created_at)
         query = filters.address_of(which)
         mark = reviewing.last_noted()
+        apology = queues.apology_since(log) if queue == Queue.ERRANT else None
         return self.page(
             log=log,
             content=content,
@@ -220,10 +252,12 @@ class MailPage(StaffPage):
             says=_says(log),
             buttons=buttons(
                 request,
-                VERBS[queue] if queue is not None else (),
+                VERBS[queue] if queue is not None and not apology else (),
                 filters.address_of(which, ids=log.pk, mark=mark),
             ),
             cannot=not queue,
+            apology=apology,
+            copies=copies_of([pk])[pk],
             which=which,
             label=which.queue.label,
             back=f"{reverse('admin:review')}?{query}",
@@ -236,7 +270,8 @@ class MailPage(StaffPage):
             threshold=money(log.episode.opened_threshold, currency) if log.episode else "",
             fell_to=money(log.episode.opened_balance, currency) if log.episode else "",
             threshold_now=money(log.alert.threshold, currency) if log.alert else "",
-            history=log.history.order_by("pk"),
+            history=[_line(line) for line in log.history.order_by("pk")],
+            ordered=_ordered(log),
             others=NotificationLog.objects.filter(customer=log.customer_id)
             .exclude(pk=pk)
             .select_related("content")
@@ -318,6 +353,25 @@ def _told(attempt: DeliveryAttempt) -> dict[str, Any]:
             for place, phase in enumerate(order)
         ],
     }
+
+
+def _line(line: NotificationHistory) -> dict[str, Any]:
+    """What was done to a mail, and from where to where, if that made a difference."""
+    labels = dict(State.choices)
+    moved = line.from_state != line.to_state
+    return {
+        "at": line.at,
+        "verb": history.PAST.get(line.verb, line.verb),
+        "by": line.by,
+        "reason": line.reason,
+        "order": line.order_id,
+        "moved": f"{labels[line.from_state]} → {labels[line.to_state]}" if moved else "",
+    }
+
+
+def _ordered(log: NotificationLog) -> StaffOrder | None:
+    """The order that an apology was made by: its own history begins only after that."""
+    return log.order if log.errant_id and log.order and log.order.verb == Verb.APOLOGISE else None
 
 
 def _moved(then: Decimal | None, now: Decimal, currency: str) -> str:

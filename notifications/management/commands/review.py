@@ -1,9 +1,11 @@
+from textwrap import indent
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from billing.management.base import BAD_INPUT, DONE, IvyCommand
-from notifications import reviewing
+from notifications import apologies, reviewing
+from notifications.apologies import Sample
 from notifications.models import Verb
 
 VERBS = {
@@ -32,8 +34,11 @@ class Command(IvyCommand):
             if verb != Verb.APOLOGISE:
                 self.refuse("--preview is for apologise.")
             found = reviewing.apologies_for(options["keys"])
-            result = {"done": 0, "would_apologise": found.done, "left_alone": found.left_alone}
+            texts = apologies.samples(found.done)
+            result = {"done": 0, "would_apologise": found.done, "left_alone": found.left_alone,
+                      "texts": [_as_row(text) for text in texts]}  # fmt: skip
             lines = [f"{len(found.done)} apologies would go out.", *_left_alone(found)]
+            lines += [line for text in texts for line in _in_words(text)]
             self.answer(options, result, "\n".join(lines))
             return
         if not options["reason"].strip():
@@ -43,6 +48,23 @@ class Command(IvyCommand):
         lines = [f"{verb}: {len(reviewed.done)} mails.", *_left_alone(reviewed)]
         result = {"done": len(reviewed.done), "left_alone": reviewed.left_alone}
         self.answer(options, result, "\n".join(lines), BAD_INPUT if wrong and not reviewed.done else DONE)
+
+
+def _as_row(text: Sample) -> dict[str, object]:
+    written = text.written
+    return {
+        "count": text.count,
+        "is_right": text.is_right,
+        "account": text.account,
+        "subject": written.subject if written else "",
+        "text": written.text if written else "",
+        "why_not": text.why_not,
+    }
+
+
+def _in_words(text: Sample) -> list[str]:
+    said = f"{text.written.subject}\n\n{text.written.text}" if text.written else f"Can't be written. {text.why_not}"
+    return [f"  {text.count} would say, as here to account {text.account}:", indent(said.rstrip(), "    ")]
 
 
 def _left_alone(reviewed: reviewing.Reviewed) -> list[str]:
