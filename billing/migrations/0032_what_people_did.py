@@ -10,6 +10,10 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterModelOptions(
+            name='switchhistory',
+            options={'verbose_name': 'change of a switch', 'verbose_name_plural': 'changes of switches'},
+        ),
         migrations.AddIndex(
             model_name='ledgerentry',
             index=models.Index(models.F('entered_by'), models.OrderBy(models.F('id'), descending=True), condition=models.Q(models.Q(('entered_by', ''), _negated=True), ('rerating_id__isnull', True)), name='entries_by_person'),

@@ -60,7 +60,8 @@ class SwitchHistory(models.Model):
     changed_by = models.TextField()
 
     class Meta:
-        verbose_name_plural = "switch history"
+        verbose_name = "change of a switch"
+        verbose_name_plural = "changes of switches"
         indexes = [
             models.Index(F("changed_at").desc(), name="latest_switch_changes"),
             models.Index(F("changed_by"), F("id").desc(), name="switch_changes_by_person"),

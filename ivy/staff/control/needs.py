@@ -54,7 +54,7 @@ def needs(seen: Now) -> list[Need]:
     found = [*_breaker(seen), *_halts(seen), *_copied(seen), *_parts(seen), *_reviews(seen), *_quarantine(seen)]
     covered = {key for need in found for key in need.covers}
     found += [_alarm(alarm, seen.at) for alarm in seen.alarms if alarm.key not in covered]
-    found += [*_incidents(seen), *_offers(seen), *_credits(seen)]
+    found += [*_twice(seen), *_incidents(seen), *_offers(seen), *_credits(seen)]
     return sorted(found, key=lambda need: LEVELS.index(need.level))
 
 
@@ -197,6 +197,24 @@ def _reviews(seen: Now) -> Iterator[Need]:
             (Way("Review them", _review(state), "notifications.view_notificationlog"), _runbook(f"{state}-mails")),
             covers=(f"{state}-mails",),
         )
+
+
+def _twice(seen: Now) -> Iterator[Need]:
+    if not seen.twice.recipients:
+        return
+    one = seen.twice.recipients == 1
+    yield Need(
+        "mailed-twice",
+        NEWS,
+        f"{'At least ' if seen.twice.is_cut else ''}{seen.twice.recipients:,}"
+        f" {'recipient was' if one else 'recipients were'} handed two or more mails of one kind within 24 hours",
+        "Sent again by staff, or about two falls, or an error: the list tells. None of these is marked as an error.",
+        None,
+        (
+            Way("Who was mailed twice", reverse("admin:review_twice"), "notifications.view_notificationlog"),
+            _runbook("customers-say-they-got-a-mail-twice"),
+        ),
+    )
 
 
 def _quarantine(seen: Now) -> Iterator[Need]:
