@@ -78,7 +78,11 @@ def _is_of(act: Change, change: Change) -> bool:
     """Whether it is what that act did: it posted the entry; or the same person, moment and reason."""
     if change.entry_key:
         return act.entry_key == change.entry_key
-    return act.by == change.by and act.reason == change.reason and abs(act.at - change.at) <= AT_MOST_APART
+    return (
+        bool(change.reason)
+        and (act.by, act.reason) == (change.by, change.reason)
+        and abs(act.at - change.at) <= AT_MOST_APART
+    )
 
 
 def _is_row_of(act: Change, change: Change) -> bool:

@@ -12,6 +12,7 @@ from django.utils import timezone
 from billing import corrections, halting
 from billing.acting import acting_as
 from billing.models import Customer, Process, Rate
+from ivy import incidents
 from ivy.models import CHANGES, AuditEntry
 from ivy.staff import changes, deeds
 from notifications import reviewing
@@ -147,6 +148,13 @@ class TestWhatAPersonDid:
         AuditEntry.objects.create(**act | {"summary": "Adjusted.", "verb": "adjust"}, after={"entry": key})
         told = [change.sentence for change in deeds.by_person(BOB)]
         assert told == ["Adjusted.", "Halted.", "2 mails were sent again, perhaps a second time."]
+
+    def test_has_what_they_told_of_an_incident_whatever_else_they_did_in_that_minute(self) -> None:
+        AuditEntry.objects.create(by=BOB, verb="note", noun="customer", name="A-1", summary="A note was kept.")
+        told = incidents.open_incident("Mails twice", affects=["notifications"], text="We look into it.", by=BOB)
+        newest = deeds.by_person(BOB)[0]
+        assert (newest.noun, newest.name) == ("incident", "“Mails twice”")
+        assert newest.sentence == f"{told.incident.get_state_display().capitalize()}: We look into it."
 
     def test_counts_a_re_rating_of_many_calls_as_one(self) -> None:
         customer = make_customer()
