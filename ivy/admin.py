@@ -104,6 +104,7 @@ class ProbeAdmin(DeletableAdmin):
 
     list_display = ("part", "is_well", "where", "kind", "words", "since", "last_good_at", "probed_at")
     list_filter = ("part", "is_well", "role")
+    ordering = ("is_well", "part", "host", "pid")  # what fails comes first
 
 
 @admin.register(CacheFailure)

@@ -164,7 +164,9 @@ def _from_rows(part: str, rows: list[Probe], now: datetime) -> list[Part]:
     at = f" ({worst.machine})" if worst.machine else ""
     ago = (now - worst.probed_at).total_seconds()
     is_late = now - worst.probed_at > MACHINE_SILENT_AFTER
-    words = f"{worst.words or 'as before'}{at}" + (f", but nobody has looked for {ago:.0f} s" if is_late else "")
+    words = f"{worst.words or 'it is as it should be'}{at}" + (
+        f", but nobody has looked for {ago:.0f} s" if is_late else ""
+    )
     return [Part(part, worst.is_well and not is_late, words, worst.last_good_at, worst.since)]
 
 

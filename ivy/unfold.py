@@ -50,7 +50,7 @@ MENU: list[dict[str, Any]] = [
             _list_of("Customers", "billing.customer", "group"),
             _list_of("Call identities", "billing.callidentity", "badge"),
             _list_of("Balance alerts", "billing.balancealert", "notifications"),
-            _list_of("Episodes", "billing.episode", "trending_down"),
+            _list_of("Falls (episodes)", "billing.episode", "trending_down"),
             _page("Import CSV", "work_import", "upload_file", "billing.change_customer", "billing.take_payment"),
         ],
     },

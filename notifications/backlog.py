@@ -67,13 +67,53 @@ _GLANCE = " UNION ALL ".join(
 
 
 @dataclass(frozen=True)
+class Twice:
+    """How many recipients were handed two or more mails of one kind within a day, none of them marked as errant yet.
+
+    `is_cut`: more mails went out than were looked at, the newest. `last_at`: when the last of them went out.
+    """
+
+    recipients: int
+    last_at: datetime | None
+    is_cut: bool
+
+
+def handed_over_twice(*, looked_at: int) -> Twice:
+    """Who was handed two or more mails of a kind within 24 hours, counted as `repeats` does, and in milliseconds."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TWICE, {"most": looked_at})
+        recipients, last_at, mails = cursor.fetchone()
+    return Twice(recipients, last_at, mails == looked_at)
+
+
+_TWICE = """
+WITH lately AS MATERIALIZED (
+    SELECT customer_id, kind, recipient_hash, sending_at, is_errant,
+        CASE WHEN order_id IS NULL THEN 1 ELSE greatest(1, (
+            SELECT count(*) FROM notifications_deliveryattempt t
+            WHERE t.notification_id = n.id AND t.outcome IN ('open', 'accepted', 'unknown')
+        )) END AS times
+    FROM notifications_notificationlog n
+    WHERE sending_at > statement_timestamp() - interval '1 day' AND state IN ('sent', 'uncertain')
+    ORDER BY sending_at DESC LIMIT %(most)s
+), twice AS (
+    SELECT max(sending_at) AS last_at FROM lately GROUP BY customer_id, kind, recipient_hash
+    HAVING sum(times) > 1 AND NOT bool_or(is_errant)
+)
+SELECT count(*), max(last_at), (SELECT count(*) FROM lately) FROM twice
+"""
+
+
+@dataclass(frozen=True)
 class DayOfMails:
     """Mails that came to be owed within the last 24 hours, by the state in which they are now.
 
     `ordinary`: the medians of as many hours on other days; `compared_with` says which. Without any it is empty.
+    `errant`: how many of those that were sent are marked as errors of ours.
     """
 
     counts: dict[str, int]
+    errant: int
     ordinary: dict[str, float]
     compared_with: str
 
@@ -106,10 +146,10 @@ def last_day(*, at: datetime) -> DayOfMails:
     same_weekdays = [back for back in weeks if back in was_there]
     compared = same_weekdays if len(same_weekdays) >= 2 else [back for back in days if back in was_there]
     windows = {back: (edges[2 * place], edges[2 * place + 1]) for place, back in enumerate(ago)}
-    today, *others = _count_by_state([windows[back] for back in [timedelta(0), *compared]])
+    (today, *others), errant = _count_by_state([windows[back] for back in [timedelta(0), *compared]])
     states = {state for counts in (today, *others) for state in counts}
     ordinary = {state: float(median(counts.get(state, 0) for counts in others)) for state in states if others}
-    return DayOfMails(today, ordinary, _in_words(compared, at) if compared else "")
+    return DayOfMails(today, errant, ordinary, _in_words(compared, at) if compared else "")
 
 
 def _in_words(compared: Sequence[timedelta], at: datetime) -> str:
@@ -118,18 +158,21 @@ def _in_words(compared: Sequence[timedelta], at: datetime) -> str:
     return f"median of the last {len(compared)} days" if len(compared) > 1 else "the day before"
 
 
-def _count_by_state(windows: Sequence[tuple[int, int]]) -> list[dict[str, int]]:
+def _count_by_state(windows: Sequence[tuple[int, int]]) -> tuple[list[dict[str, int]], int]:
+    """The mails of each window by state, and how many of the first one's are marked as errors."""
     found: list[dict[str, int]] = [{} for _ in windows]
+    errant = 0
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT place, n.state, count(*)
+            SELECT place, n.state, count(*), count(*) FILTER (WHERE n.is_errant)
             FROM unnest(%s::bigint[], %s::bigint[]) WITH ORDINALITY AS day (low, high, place)
             JOIN notifications_notificationlog n ON n.id >= day.low AND n.id < day.high
             GROUP BY place, n.state
             """,
             [[low for low, _ in windows], [high for _, high in windows]],
         )
-        for place, state, count in cursor.fetchall():
+        for place, state, count, marked in cursor.fetchall():
             found[place - 1][state] = count
-    return found
+            errant += marked if place == 1 else 0
+    return found, errant

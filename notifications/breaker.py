@@ -85,9 +85,13 @@ FROM notifications_breakerlimits b WHERE b.id = 1
 
 @dataclass(frozen=True)
 class Load:
-    """How near the breaker is to its limits: what is counted of this hour, and how much is allowed."""
+    """How near the breaker is to its limits: what is counted of this hour, and how much is allowed.
+
+    `ordered_this_hour`: what went out besides by order of staff, and does not count.
+    """
 
     mails_this_hour: int
+    ordered_this_hour: int
     mails_allowed: int
     customers_held_this_hour: int
     customers_held_allowed: int
@@ -106,6 +110,9 @@ def load() -> Load:
     )
     return Load(
         mails_this_hour=_sent_this_hour() + _in_hand(),
+        ordered_this_hour=NotificationLog.objects.filter(
+            sending_at__gt=Now() - timedelta(hours=1), order__isnull=False
+        ).count(),
         mails_allowed=_mails_an_hour(bounds),
         customers_held_this_hour=held.aggregate(count=Count("customer", distinct=True))["count"],
         customers_held_allowed=bounds.held_customers_an_hour,

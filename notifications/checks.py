@@ -1,6 +1,7 @@
 """What is wrong on the notification side, for alarms: each check has a key, and is well or says what is not."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import takewhile
 
 from django.db.models import Min
 from django.db.models.functions import Now
@@ -12,6 +13,7 @@ from notifications import breaker, instance
 from notifications.models import DeliveryAttempt, NotificationLog, Outcome, State
 
 OWED_TOO_LONG = timedelta(minutes=15)
+TRIES_LOOKED_AT = 1_000
 
 
 def checks() -> list[Check]:
@@ -56,24 +58,55 @@ def _copied() -> Check:
 
 
 def _mail_server() -> Check:
-    """The last hand-over failed through no fault of the mail, and mails wait."""
-    last = DeliveryAttempt.objects.exclude(outcome=Outcome.OPEN).order_by("-pk").first()
-    if last is None or last.outcome not in {Outcome.DEFERRED, Outcome.UNKNOWN} or last.phase in {"commit", "rcpt"}:
+    """The last hand-over failed through no fault of the mail, and mails wait. Since when: of this trouble, none before.
+
+    While notifications are halted nothing is tried, and nobody knows whether the server is still so.
+    """
+    ended = DeliveryAttempt.objects.exclude(outcome=Outcome.OPEN).order_by("-pk")
+    last = ended.first()
+    if last is None or not _is_the_servers(last):
         return Check("mails-not-taken")
     waiting = NotificationLog.objects.filter(state=State.PENDING).count()
     if not waiting:
         return Check("mails-not-taken")
-    said = f"{last.code} {last.words}" if last.code else last.words
+    alike = takewhile(lambda one: _is_the_servers(one) and one.outcome == last.outcome, ended[:TRIES_LOOKED_AT])
+    began_at = min(one.began_at for one in alike)
+    said = f"{last.phase}: {last.code} {last.words}" if last.code else f"{last.phase}: {last.words}"
+    if _halted_for_everyone():
+        return Check(
+            "mails-not-taken",
+            wrong=f"When it was last tried, at {_second(last.began_at)}, the mail server {last.server} took nothing"
+            f" ({said}).",
+            affects=f"{waiting} {_mails(waiting)} for customers, which {'waits' if waiting == 1 else 'wait'} until"
+            " notifications are resumed: they are halted, and nothing is tried meanwhile.",
+            todo="See whether the mail server is well (the probe mail-server tells) before you resume.",
+            since=began_at,
+        )
+    does = "has taken nothing" if last.outcome == Outcome.DEFERRED else "has broken off after the text of each mail"
     return Check(
         "mails-not-taken",
-        wrong=f"The mail server {last.server} takes nothing ({last.phase}: {said}).",
+        wrong=f"The mail server {last.server} {does} since {_second(began_at)} ({said}).",
         affects=f"{waiting} {_mails(waiting)} for customers, which will be tried again by themselves.",
         todo="See whether the mail server works and EMAIL_URL is right; nothing has to be sent again by hand.",
+        since=began_at,
     )
 
 
+def _is_the_servers(attempt: DeliveryAttempt) -> bool:
+    """Whether a hand-over failed through no fault of its mail or its recipient."""
+    return attempt.outcome in {Outcome.DEFERRED, Outcome.UNKNOWN} and attempt.phase not in {"commit", "rcpt"}
+
+
+def _halted_for_everyone() -> bool:
+    return any(halt.partner is None for halt in halting.active_halts((Process.NOTIFICATIONS,)))
+
+
+def _second(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _owed_too_long() -> Check:
-    if any(halt.partner is None for halt in halting.active_halts((Process.NOTIFICATIONS,))):
+    if _halted_for_everyone():
         return Check("mails-owed-too-long")  # a halt is known, and told elsewhere
     late = NotificationLog.objects.filter(
         state=State.PENDING, try_count=0, next_try_at__lt=Now() - OWED_TOO_LONG, customer__status="active"

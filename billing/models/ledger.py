@@ -99,6 +99,13 @@ class LedgerEntry(models.Model):
             models.Index(
                 F("customer"), F("id").desc(), condition=~Q(kind__in=CHARGE_KINDS), name="movements_of_a_customer"
             ),
+            # What somebody posted by hand, for what a person did. Not what re-ratings post, a million at a time.
+            models.Index(
+                F("entered_by"),
+                F("id").desc(),
+                condition=~Q(entered_by="") & Q(rerating_id__isnull=True),
+                name="entries_by_person",
+            ),
             models.Index(reference_of_payment(), condition=Q(kind__in=PAYMENT_KINDS), name="payments_by_reference"),
         ]
 

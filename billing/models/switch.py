@@ -60,8 +60,12 @@ class SwitchHistory(models.Model):
     changed_by = models.TextField()
 
     class Meta:
-        verbose_name_plural = "switch history"
-        indexes = [models.Index(F("changed_at").desc(), name="latest_switch_changes")]
+        verbose_name = "change of a switch"
+        verbose_name_plural = "changes of switches"
+        indexes = [
+            models.Index(F("changed_at").desc(), name="latest_switch_changes"),
+            models.Index(F("changed_by"), F("id").desc(), name="switch_changes_by_person"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.process} {'halted' if self.is_halted else 'resumed'} by {self.changed_by}"

@@ -5,6 +5,6 @@ is over, `outbox` keeps what staff are owed to hear of it until `mail` and `webh
 connections of their own, so that an alarm outlives the transaction in which the trouble shows.
 """
 
-from ivy.alarms.looking import look, standing
+from ivy.alarms.looking import clears_at, look, standing
 
-__all__ = ["look", "standing"]
+__all__ = ["clears_at", "look", "standing"]

@@ -8,7 +8,7 @@ an hour. So whatever flaps makes one alarm, not one a second.
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 # How long a trouble must stay well before it counts as over: the first time, and after it came back once, twice, …
 CALM = [timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=8), timedelta(minutes=30)]
+FLAPS_WITHIN = timedelta(hours=1)  # the hour of the statements below
 # From raising to the first reminder, from there to the second, and from each to the next.
 BETWEEN_REMINDERS = [timedelta(hours=4), timedelta(hours=8), timedelta(hours=24)]
 
@@ -58,7 +59,8 @@ def look() -> bool:
 def note(own: psycopg.Connection[Any], checks: Iterable[Check]) -> Changes:
     """Raise, remind of and clear what the checks say, and write in the same transaction what staff are owed to hear.
 
-    The words of an alarm that stands are brought up to date, without another message. What is listed no more counts as
+    The words of an alarm that stands are brought up to date, without another message; one that comes back tells since
+    when it is wrong this time. What is listed no more counts as
     well, unless some check could not be done: nobody knows then. May be repeated; one process at a time.
     """
     bad: dict[str, Check] = {}
@@ -99,6 +101,15 @@ def tell(own: psycopg.Connection[Any]) -> None:
             logger.exception("Alarms could not be told by %s; the next look tries again", channel.__name__)
 
 
+def clears_at(alarm: Alarm, *, now: datetime) -> datetime | None:
+    """When an alarm that is well again will be cleared if it stays so; None while it is wrong."""
+    if alarm.well_since is None:
+        return None
+    came_back_lately = alarm.came_back_at is not None and alarm.came_back_at > now - FLAPS_WITHIN
+    calm = CALM[min(alarm.flap_count, len(CALM) - 1)] if came_back_lately else CALM[0]
+    return alarm.well_since + calm
+
+
 def standing() -> list[dict[str, Any]]:
     """The alarms that stand, as `status` tells them. Those that are wrong now come first, the longest first."""
     return [
@@ -136,7 +147,8 @@ def _raise(own: psycopg.Connection[Any], bad: list[Check]) -> list[tuple[int, st
         ORDER BY bad.nth
         ON CONFLICT (key) WHERE cleared_at IS NULL DO UPDATE
         SET wrong = excluded.wrong, affects = excluded.affects, todo = excluded.todo, seen_at = now(),
-            since = least(ivy_alarm.since, excluded.since), well_since = NULL,
+            since = CASE WHEN ivy_alarm.well_since IS NULL THEN least(ivy_alarm.since, excluded.since)
+                         ELSE greatest(ivy_alarm.well_since, excluded.since) END, well_since = NULL,
             flap_count = CASE WHEN ivy_alarm.well_since IS NULL THEN ivy_alarm.flap_count
                               WHEN ivy_alarm.came_back_at > now() - interval '1 hour' THEN ivy_alarm.flap_count + 1
                               ELSE 1 END,

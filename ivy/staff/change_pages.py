@@ -6,9 +6,12 @@ from django.apps import apps
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
 
+from billing.models import Customer
 from ivy.models import CHANGES
-from ivy.staff import changes
+from ivy.staff import changes, deeds
 from ivy.staff.pages import StaffPage
 
 AUDITED = {"billing.customer": ("customer", "account"), "billing.billingitem": ("item", "reference")}
@@ -42,8 +45,29 @@ class ThingChanges(StaffPage):
         )
 
 
+class CustomerChanges(StaffPage):
+    """All that somebody with a name did about a customer, as far as whoever looks may see it."""
+
+    permission = "ivy.view_auditentry"
+    title = "What was done about a customer"
+    template_name = "admin/staff/changes.html"
+
+    def get(self, request: HttpRequest, account: str) -> HttpResponse:
+        customer = get_object_or_404(Customer, account=account)
+        return self.page(
+            subject=f"What was done about {customer.account} · {customer.name}",
+            back=reverse("admin:customer", args=[account]),
+            changes=deeds.about_customer(
+                customer,
+                shown=changes.SHOWN,
+                mails=request.user.has_perm("notifications.view_notificationlog"),
+                ledger=request.user.has_perm("billing.view_ledgerentry"),
+            ),
+        )
+
+
 class PersonChanges(StaffPage):
-    """What one person did; asked by the name under which histories know them."""
+    """What one person did, on pages and by commands; asked by the name under which histories know them."""
 
     permission = "ivy.view_auditentry"
     title = "What a person did"
@@ -55,5 +79,5 @@ class PersonChanges(StaffPage):
             asks=True,
             person=person,
             subject=f"What {person} did" if person else "",
-            changes=changes.by_person(person) if person else [],
+            changes=deeds.by_person(person) if person else [],
         )

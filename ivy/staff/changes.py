@@ -1,4 +1,7 @@
-"""Who changed what, read from what the triggers keep and from the audit trail, newest first."""
+"""Who changed what, read from what the triggers keep and from the audit trail, newest first.
+
+What people did beyond that (orders about mails, corrections, switches) is told by `ivy.staff.deeds`.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from django.db.models import Model, Q
+from django.db.models import Model, Q, QuerySet
 from django.db.models.fields.json import KT
 
 from ivy.models import CHANGES, AuditEntry
@@ -37,7 +40,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Change:
-    """Something that was done to a thing. `by` is empty where it was the program. Times are UTC."""
+    """Something that was done to a thing. `by` is empty where it was the program. Times are UTC.
+
+    `url`: where the thing is looked at; `words`: what the link to it says.
+    """
 
     at: datetime
     by: str
@@ -48,28 +54,42 @@ class Change:
     differences: list[Difference]
     sentence: str = ""
     reason: str = ""
+    url: str = ""
+    words: str = ""
+    entry_key: str = ""
+    """Of the ledger entry that it posted, where it is known."""
 
 
 def of(label: str, pk: int, *, audited_as: tuple[str, str] | None = None) -> list[Change]:
     """What happened to a thing and what belongs to it. `audited_as`: its noun and name in the audit trail."""
-    found = [*_changes(label, Q(pgh_obj_id=pk))]
-    for other, column in BELONGING.get(label, ()):
-        found += _changes(other, Q(**{column: pk}))
+    found = rows_of(label, pk)
     if audited_as is not None:
         noun, name = audited_as
-        found += map(_told, AuditEntry.objects.filter(noun=noun, name=name).order_by("-id")[:SHOWN])
-    return _newest(found)
+        found += audited(AuditEntry.objects.filter(noun=noun, name=name))
+    return newest(found)
 
 
-def by_person(email: str) -> list[Change]:
-    """What a person did, in the admin or at a terminal. The name is taken as it is written in histories."""
-    found = [change for label in CHANGES for change in _changes(label, Q(by=email))]
-    found += map(_told, AuditEntry.objects.filter(by=email).order_by("-id")[:SHOWN])
-    return _newest(found)
+def rows_of(label: str, pk: int, *, shown: int = SHOWN) -> list[Change]:
+    """The changes of a thing's row and of the rows that belong to it, as the triggers kept them; in no order."""
+    found = [*_changes(label, Q(pgh_obj_id=pk), shown)]
+    for other, column in BELONGING.get(label, ()):
+        found += _changes(other, Q(**{column: pk}), shown)
+    return found
 
 
-def _newest(changes: list[Change]) -> list[Change]:
-    return sorted(changes, key=attrgetter("at"), reverse=True)[:SHOWN]
+def rows_by(person: str) -> list[Change]:
+    """The changes of rows that a person made, in the admin or at a terminal; in no order."""
+    return [change for label in CHANGES for change in _changes(label, Q(by=person), SHOWN)]
+
+
+def audited(entries: QuerySet[AuditEntry], *, shown: int = SHOWN) -> list[Change]:
+    """The newest of these acts."""
+    return [_told(entry) for entry in entries.order_by("-id")[:shown]]
+
+
+def newest(changes: list[Change], *, shown: int = SHOWN) -> list[Change]:
+    """The newest of these, in that order."""
+    return sorted(changes, key=attrgetter("at"), reverse=True)[:shown]
 
 
 def _told(entry: AuditEntry) -> Change:
@@ -88,20 +108,21 @@ def _told(entry: AuditEntry) -> Change:
         differences=differences,
         sentence=entry.summary,
         reason=entry.reason,
+        entry_key=str(entry.after.get("entry") or ""),
     )
 
 
-def _changes(label: str, which: Q) -> Iterator[Change]:
+def _changes(label: str, which: Q, shown: int) -> Iterator[Change]:
     """The newest changes that fit, each compared with the one before it of the same row: two queries."""
     table = CHANGES[label]
-    rows: list[Any] = list(table.objects.annotate(by=KT("pgh_context__by")).filter(which).order_by("-pgh_id")[:SHOWN])  # type: ignore[attr-defined]
+    rows: list[Any] = list(table.objects.annotate(by=KT("pgh_context__by")).filter(which).order_by("-pgh_id")[:shown])  # type: ignore[attr-defined]
     if not rows:
         return
     earlier: dict[int, list[Any]] = {}
     oldest_first = table.objects.filter(  # type: ignore[attr-defined]
         pgh_obj_id__in={row.pgh_obj_id for row in rows}, pgh_id__lte=rows[0].pgh_id
     ).order_by("-pgh_id")
-    for row in islice(oldest_first, SHOWN * 5):
+    for row in islice(oldest_first, shown * 5):
         earlier.setdefault(row.pgh_obj_id, []).append(row)
     for row in rows:
         before = next((other for other in earlier[row.pgh_obj_id] if other.pgh_id < row.pgh_id), None)

@@ -3,7 +3,7 @@
 from django.urls import URLPattern
 
 from ivy.staff import item_requests, portal_pages
-from ivy.staff.change_pages import PersonChanges, ThingChanges
+from ivy.staff.change_pages import CustomerChanges, PersonChanges, ThingChanges
 from ivy.staff.control import urls as control
 from ivy.staff.customers import urls as customers
 from ivy.staff.pages import staff_path
@@ -19,6 +19,7 @@ urlpatterns: list[URLPattern] = [
     staff_path("requests/<int:pk>/decline/", item_requests.DeclineRequest, "item_request_decline"),
     *work.urlpatterns,
     staff_path("changes/", PersonChanges, "changes"),
+    staff_path("customers/<str:account>/done/", CustomerChanges, "customer_done"),
     staff_path("<slug:app>/<slug:model>/<path:object_id>/history/", ThingChanges, "changes_of"),
     staff_path("partners/<str:slug>/invite/", portal_pages.InvitePage, "invite_to_portal"),
     staff_path("partners/<str:slug>/look/", portal_pages.LookPage, "look_as_partner"),

@@ -4,7 +4,9 @@ from typing import Any
 
 from django.db.models import Count, Window
 from django.template import Context, Library
+from django.utils import timezone
 
+from ivy.alarms import clears_at
 from ivy.models import Alarm
 
 register = Library()
@@ -21,6 +23,7 @@ def alarm_banner(context: Context) -> dict[str, Any]:
         return {}
     return {
         "alarm": alarm,
+        "over_at": clears_at(alarm, now=timezone.now()),
         "more": alarm.standing_count - 1,
         "may_see_all": user.has_perm("ivy.view_alarm"),
     }

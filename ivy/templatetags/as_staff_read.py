@@ -20,3 +20,9 @@ def money(amount: Decimal | None, currency: str) -> str:
 def utc(at: datetime | None) -> str:
     """`2026-11-27 14:30 UTC`; a dash where there is no time."""
     return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@register.filter
+def exactly(at: datetime | None) -> str:
+    """With seconds."""
+    return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

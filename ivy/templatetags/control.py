@@ -26,6 +26,22 @@ def exactly(at: datetime | None) -> str:
 
 
 @register.filter
+def clock(at: datetime | None) -> str:
+    """The time of day alone: `19:38 UTC`."""
+    return f"{at.astimezone(UTC):%H:%M} UTC" if at else ""
+
+
+SHARES = {Decimal("0.1"): "a tenth", Decimal("0.2"): "a fifth", Decimal("0.25"): "a quarter", Decimal("0.5"): "half"}
+
+
+@register.filter
+def share(part: Decimal) -> str:
+    """A part of a whole: `a quarter (25 %)`, `30 %`."""
+    percent = f"{part * 100:.1f}".removesuffix(".0") + " %"
+    return f"{SHARES[part]} ({percent})" if part in SHARES else percent
+
+
+@register.filter
 def ago(at: datetime | None, now: datetime) -> str:
     """How long before `now`: `3 minutes`, `2 hours`, `5 days`; coarse, so that it stays the same for a while."""
     return lasting(now - at) if at else ""

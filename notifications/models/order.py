@@ -29,6 +29,7 @@ class StaffOrder(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=~models.Q(reason=""), name="orders_need_a_reason")]
+        indexes = [models.Index(models.F("by"), models.F("id").desc(), name="orders_of_a_person")]
 
     def __str__(self) -> str:
         return f"{self.verb} by {self.by}"

@@ -1,4 +1,7 @@
-"""Stages a night in the demo world, for pictures: notifications halted, a burst held, and mails nobody knows of."""
+"""Stages a night in the demo world, for pictures: notifications halted, a burst held, and mails nobody knows of.
+
+A colleague has sent some of those again, and they were taken: their recipients have them twice.
+"""
 
 import os
 import sys
@@ -51,6 +54,29 @@ SELECT m.id, c.email, 'billing@ivy.example', 'help@ivy.example', 'Low balance on
 FROM mail m JOIN billing_customer c ON c.id = m.customer_id
 """
 
+AGAIN = """
+WITH again AS (
+    SELECT id, sending_at + interval '20 minutes' AS at FROM notifications_notificationlog
+    WHERE order_id = (SELECT max(id) FROM notifications_stafforder WHERE verb = 'resend')
+), tried AS (
+    INSERT INTO notifications_deliveryattempt (
+        notification_id, number, token, host, pid, process_started, server, began_at, ended_at, phase, outcome, words,
+        has_journal, provider_id
+    )
+    SELECT id, 2, 2, 'alpha', 1, '1', 'mail.ivy.example:587', at, at + interval '1 second', 'reply', 'accepted',
+        'taken', false, ''
+    FROM again
+)
+UPDATE notifications_notificationlog n SET state = %s, token = 2, lease_until = now() + interval '1 minute',
+    sending_at = again.at, sent_at = again.at, detail = 'the mail server took it'
+FROM again WHERE again.id = n.id
+"""
+AGAIN_STEP = """
+UPDATE notifications_notificationlog SET state = %s
+WHERE order_id = (SELECT max(id) FROM notifications_stafforder WHERE verb = 'resend')
+"""
+SENT_AGAIN = 4
+
 
 def main() -> None:
     """Do it once, in a world that was loaded and billed a moment ago."""
@@ -64,11 +90,22 @@ def main() -> None:
 
     from billing import halting
     from billing.models import Process
-    from notifications import instance
+    from notifications import instance, reviewing
+    from notifications.models import NotificationLog, State, Verb
 
     instance.why_not_confirmed()  # a database that mails was confirmed
     with connection.cursor() as cursor:
         cursor.execute(BURST, [])
+    uncertain = NotificationLog.objects.filter(state=State.UNCERTAIN).order_by("pk").values_list("key", flat=True)
+    reviewing.review(
+        Verb.RESEND,
+        list(uncertain[:SENT_AGAIN]),
+        reason="Customers on the phone say no mail came.",
+        by="bob.evening@ivy.example",
+    )
+    with connection.cursor() as cursor:
+        for state in ("claimed", "sending", "sent"):
+            cursor.execute(AGAIN if state == "claimed" else AGAIN_STEP, [state])
     halting.halt(Process.NOTIFICATIONS, reason="Customers call: they got two mails.", by="night.shift@ivy.example")
 
 

@@ -167,6 +167,15 @@ class TestALivePart:
         expect(page.get_by_text("Items are halted", exact=True)).to_be_visible(timeout=30_000)
         assert page.evaluate("window.isTheSame")
 
+    def test_tells_the_mails_of_both_halves_of_one_moment(self, page: Page, first_page: str) -> None:
+        page.goto(first_page)
+        row = page.get_by_role("row", name=re.compile("^waiting"))
+        expect(row).to_contain_text("0")
+        make_mail(State.PENDING)
+        page.evaluate("htmx.trigger('#live-now', 'look')")
+        expect(page.locator("#live-now dd", has_text="the oldest since")).to_contain_text("1")
+        expect(row).to_contain_text("1", timeout=15_000)  # of itself it would be told anew after a minute
+
     def test_asks_nothing_while_nobody_looks(self, page: Page, first_page: str) -> None:
         page.goto(first_page)
         asked = []

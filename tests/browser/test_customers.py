@@ -5,6 +5,8 @@ from playwright.sync_api import Page, expect
 
 from billing.models import Customer, CustomerBalance, LedgerEntry
 from ivy.models import AuditEntry, CreditRequest
+from notifications import reviewing
+from notifications.models import Outcome, State, Verb
 from tests.browser.conftest import overflows, serious_findings
 from tests.factories import (
     make_alert,
@@ -16,6 +18,7 @@ from tests.factories import (
     make_identity,
     make_item,
 )
+from tests.notifications.stories import make_attempt, make_mail
 
 
 @pytest.fixture
@@ -118,9 +121,18 @@ class TestACustomer:
         self, scheme: str, page: Page, live_server, log_in, okafor: Customer
     ) -> None:
         make_entry(customer=okafor, description="A payment with an unusually long description that goes on and on")
+        mail = make_mail(State.UNCERTAIN, alert=make_alert(customer=okafor, threshold=60))
+        reviewing.review(Verb.RESEND, [mail.key], reason="They say that none came.", by="bob@ivy.example")
+        make_attempt(mail, outcome=Outcome.ACCEPTED)
         log_in(superuser=True)
         page.emulate_media(color_scheme=scheme)
-        pages = ["customers/LD-1007/", "customers/LD-1007/alerts/add/", "search/?q=LD&all=1"]
+        pages = [
+            "customers/LD-1007/",
+            "customers/LD-1007/done/",
+            "changes/?by=bob@ivy.example",
+            "customers/LD-1007/alerts/add/",
+            "search/?q=LD&all=1",
+        ]
         if scheme == "light":
             pages += ["money/credits/", "explain/?key=opening:LD-1007", "money/reverse/?key=opening:LD-1007"]
         for path in pages:

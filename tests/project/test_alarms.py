@@ -10,6 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import Min
+from django.utils import timezone
 
 from billing.models import Process
 from ivy import alarms, pulses
@@ -90,6 +91,26 @@ class TestATrouble:
         find(wrong("queue", since=raised_at - timedelta(hours=1)))
         find(wrong("queue", since=raised_at + timedelta(hours=1)))
         assert Alarm.objects.get().since == raised_at - timedelta(hours=1)
+
+    def test_that_comes_back_tells_since_when_it_is_wrong_this_time(self, server: MailServer) -> None:
+        find(wrong("mails-not-taken"))
+        first = Alarm.objects.get().since
+        pass_time(minutes=3)
+        find(well("mails-not-taken"))
+        well_since = Alarm.objects.get().well_since
+        find(wrong("mails-not-taken", since=first))
+        assert Alarm.objects.get().since == well_since
+        assert alarms.clears_at(Alarm.objects.get(), now=timezone.now()) is None
+
+    def test_is_known_to_clear_when_its_calm_time_is_over(self, server: MailServer) -> None:
+        find(wrong("cache"))
+        find(well("cache"))
+        alarm = Alarm.objects.get()
+        assert alarms.clears_at(alarm, now=timezone.now()) == alarm.well_since + timedelta(seconds=30)
+        find(wrong("cache"))
+        find(well("cache"))
+        alarm = Alarm.objects.get()
+        assert alarms.clears_at(alarm, now=timezone.now()) == alarm.well_since + timedelta(minutes=2)
 
     def test_is_reminded_of_after_four_and_twelve_hours_and_then_daily(self, server: MailServer) -> None:
         hours_of_reminders = []

@@ -82,7 +82,15 @@ ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "control_run_charges": lambda: {"args": [BillingRun.objects.latest("pk").pk]},
     "review_mail": lambda: {"args": [NotificationLog.objects.latest("pk").pk]},
     **dict.fromkeys(
-        ("customer", "customer_note", "customer_status", "customer_credit_limit", "customer_alert_add"), _of_customer
+        (
+            "customer",
+            "customer_done",
+            "customer_note",
+            "customer_status",
+            "customer_credit_limit",
+            "customer_alert_add",
+        ),
+        _of_customer,
     ),
     **dict.fromkeys(("money_payment", "money_refund", "money_credit", "money_adjust"), _of_customer),
     **dict.fromkeys(("customer_alert", "customer_alert_end"), _of_alert),

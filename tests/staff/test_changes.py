@@ -6,12 +6,30 @@ import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from billing import corrections, halting
 from billing.acting import acting_as
-from billing.models import Customer, Rate
-from ivy.models import CHANGES
-from ivy.staff import changes
-from tests.factories import make_alert, make_customer, make_item, make_rate, make_superuser, make_user
+from billing.models import Customer, Process, Rate
+from ivy import incidents
+from ivy.models import CHANGES, AuditEntry
+from ivy.staff import changes, deeds
+from notifications import reviewing
+from notifications.models import State, Verb
+from tests.factories import (
+    make_alert,
+    make_customer,
+    make_entry,
+    make_item,
+    make_rate,
+    make_rerating,
+    make_reversal,
+    make_superuser,
+    make_user,
+)
+from tests.notifications.stories import make_mail
+from tests.staff.forms import text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -43,7 +61,7 @@ class TestAChange:
         Customer.objects.filter(pk=customer.pk).update(name="Third")
         by = [change.by for change in of_the_customer_itself(customer)]
         assert by == ["", "ann@ivy.example", "ann@ivy.example", ""]
-        assert len(changes.by_person("ann@ivy.example")) == 2
+        assert len(deeds.by_person("ann@ivy.example")) == 2
 
     def test_by_a_command_names_the_person_at_the_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
         item = make_item(starts_on="2026-01-01", amount=Decimal(10))
@@ -84,6 +102,92 @@ class TestAChange:
         assert "password" not in {field.name for field in CHANGES["accounts.user"]._meta.get_fields()}
 
 
+BOB = "bob.evening@ivy.example"
+NO_MAIL_CAME = "Customers on the phone say no mail came."
+
+
+def a_night_of_bob() -> Customer:
+    """He sends two mails again, adjusts a balance and halts notifications, all by command: no page notes it."""
+    first, second = (make_mail(State.UNCERTAIN) for _ in range(2))
+    reviewing.review(Verb.RESEND, [first.key, second.key], reason=NO_MAIL_CAME, by=BOB)
+    corrections.adjust(
+        first.customer.account,
+        Decimal("-118.5"),
+        reference="t-9",
+        reason="Charged too low",
+        by=BOB,
+        at=timezone.now(),
+    )
+    halting.halt(Process.NOTIFICATIONS, reason="Two mails each", by=BOB)
+    return first.customer
+
+
+class TestWhatAPersonDid:
+    def test_has_orders_corrections_and_switches_whichever_way_they_were_given(self) -> None:
+        customer = a_night_of_bob()
+        told = [(change.sentence, change.reason) for change in deeds.by_person(BOB)]
+        assert told == [
+            ("Notifications of everyone were halted.", "Two mails each"),
+            (f"Adjustment of {customer.account}, -118.50 GBP: Adjustment t-9.", "Charged too low"),
+            ("2 mails were sent again, perhaps a second time.", NO_MAIL_CAME),
+        ]
+
+    def test_leads_to_what_it_is_about(self, client: Client) -> None:
+        a_night_of_bob()
+        client.force_login(make_superuser())
+        page = client.get("/admin/changes/", {"by": BOB})
+        assert NO_MAIL_CAME in text_of(page)
+        for change in deeds.by_person(BOB):
+            assert client.get(change.url).status_code == 200, change.words
+
+    def test_is_told_once_where_the_audit_trail_tells_it_too(self) -> None:
+        customer = a_night_of_bob()
+        act = {"by": BOB, "noun": "process", "name": "notifications", "summary": "Halted.", "verb": "halt"}
+        AuditEntry.objects.create(**act, reason="Two mails each")
+        key = f"adjustment:{customer.account}:t-9"
+        AuditEntry.objects.create(**act | {"summary": "Adjusted.", "verb": "adjust"}, after={"entry": key})
+        told = [change.sentence for change in deeds.by_person(BOB)]
+        assert told == ["Adjusted.", "Halted.", "2 mails were sent again, perhaps a second time."]
+
+    def test_has_what_they_told_of_an_incident_whatever_else_they_did_in_that_minute(self) -> None:
+        AuditEntry.objects.create(by=BOB, verb="note", noun="customer", name="A-1", summary="A note was kept.")
+        told = incidents.open_incident("Mails twice", affects=["notifications"], text="We look into it.", by=BOB)
+        newest = deeds.by_person(BOB)[0]
+        assert (newest.noun, newest.name) == ("incident", "“Mails twice”")
+        assert newest.sentence == f"{told.incident.get_state_display().capitalize()}: We look into it."
+
+    def test_counts_a_re_rating_of_many_calls_as_one(self) -> None:
+        customer = make_customer()
+        rerating = make_rerating(entered_by=BOB, reason="wrong prices", reversed_count=3, charged_count=3)
+        for _ in range(3):
+            make_reversal(make_entry(customer=customer), entered_by=BOB, rerating_id=rerating.pk)
+        for told in (
+            deeds.by_person(BOB),
+            deeds.about_customer(customer, shown=10, mails=True, ledger=True),
+        ):
+            assert [(change.noun, change.reason) for change in told] == [("re-rating", "wrong prices")]
+
+    def test_is_found_by_indexes(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
+            cursor.execute(
+                "EXPLAIN SELECT * FROM billing_ledgerentry WHERE NOT entered_by = '' AND entered_by = 'x'"
+                " AND rerating_id IS NULL ORDER BY id DESC LIMIT 200"
+            )
+            assert "entries_by_person" in str(cursor.fetchall())
+
+    def test_takes_as_many_queries_however_much_it_is(self) -> None:
+        a_night_of_bob()
+        with CaptureQueriesContext(connection) as once:
+            deeds.by_person(BOB)
+        for verb in (halting.resume, halting.halt):
+            verb(Process.NOTIFICATIONS, reason="again", by=BOB)
+        make_reversal(make_entry(), entered_by=BOB)
+        with CaptureQueriesContext(connection) as again:
+            assert len(deeds.by_person(BOB)) == 6
+        assert len(again) == len(once) <= 30
+
+
 class TestThePages:
     def test_tell_of_a_customer_what_was_sent_through_a_form(self, client: Client) -> None:
         boss, customer = make_superuser(), make_customer(account="A-77")
@@ -101,7 +205,10 @@ class TestThePages:
             make_customer(account="A-78")
         page = client.get("/admin/changes/", {"by": "ben@ivy.example"}).content.decode()
         assert "customer A-78: made" in page
-        assert "Nothing is noted yet" in client.get("/admin/changes/", {"by": "nobody@ivy.example"}).content.decode()
+        assert (
+            "Nothing is noted under this name"
+            in client.get("/admin/changes/", {"by": "nobody@ivy.example"}).content.decode()
+        )
 
     def test_are_closed_to_those_who_may_not_look(self, client: Client) -> None:
         client.force_login(make_user(is_staff=True))

@@ -35,9 +35,9 @@ from ivy import cache, charged, pulses
 from ivy.accounts.models import User
 from ivy.models import Alarm, AuditEntry, Incident, Probe, Pulse
 from ivy.staff import roles
-from notifications import breaker
+from notifications import breaker, reviewing
 from notifications.breaker import Reached
-from notifications.models import BreakerTrip, State
+from notifications.models import BreakerTrip, NotificationLog, Outcome, StaffOrder, State, Verb
 from tests.billing.at_once import at_once, meanwhile
 from tests.billing.test_halting import in_flight
 from tests.factories import (
@@ -59,7 +59,7 @@ from tests.factories import (
 )
 from tests.faults.processes import wait_until
 from tests.notifications.mails import make_owed
-from tests.notifications.stories import make_mail
+from tests.notifications.stories import make_attempt, make_mail
 
 real_commits = pytest.mark.django_db(transaction=True)
 
@@ -123,6 +123,20 @@ def a_call_to_charge(account: str = "10001", partner: Partner | None = None) -> 
     return make_call(customer=customer)
 
 
+def mailed_twice() -> NotificationLog:
+    """A mail that was perhaps delivered, and sent again by order of staff."""
+    mail = make_mail(State.UNCERTAIN)
+    order = StaffOrder.objects.create(verb=Verb.RESEND, by="bob@ivy.example", reason="No mail came.", count=1)
+    NotificationLog.objects.filter(pk=mail.pk).update(
+        state=State.PENDING, because="", order=order, token=None, lease_until=None
+    )
+    NotificationLog.objects.filter(pk=mail.pk).update(state=State.CLAIMED, token=1, lease_until=Now() + timedelta(1))
+    NotificationLog.objects.filter(pk=mail.pk).update(state=State.SENDING, sending_at=Now())
+    NotificationLog.objects.filter(pk=mail.pk).update(state=State.SENT, sent_at=Now(), lease_until=None)
+    make_attempt(mail, outcome=Outcome.ACCEPTED)
+    return mail
+
+
 def is_halted(process: Process = Process.CALLS, partner: Partner | None = None) -> bool:
     return ProcessSwitch.objects.filter(process=process, partner=partner, is_halted=True).exists()
 
@@ -177,6 +191,16 @@ class TestTheFirstPage:
                 "/admin/ivy/probe/",
             ),
             (
+                lambda: Alarm.objects.create(key="mails-not-taken", wrong="It takes nothing."),
+                "Alarm mails-not-taken .* It takes nothing",
+                "/admin/review/?queue=waiting",
+            ),
+            (
+                mailed_twice,
+                "1 recipient was handed two or more mails of one kind within 24 hours",
+                "/admin/review/twice/",
+            ),
+            (
                 lambda: Incident.objects.create(title="Mails late", affects=["notifications"], opened_by="ann"),
                 "Open incident: Mails late",
                 "/admin/ivy/incident/",
@@ -184,7 +208,7 @@ class TestTheFirstPage:
             (make_owed, "No customer is mailed from this database before somebody confirms it", RESET),
         ],
         ids=["halted", "a partner", "forgotten", "tripped", "uncertain", "failed", "held", "quarantine", "queue",
-             "alarm", "incident", "copied"],
+             "alarm", "mail server", "mailed twice", "incident", "copied"],
     )  # fmt: skip
     def test_tells_what_needs_a_person_and_where_it_is_done(
         self, operator: Client, trouble: Callable[[], object], told: str, link: str
@@ -194,6 +218,55 @@ class TestTheFirstPage:
         answer = operator.get(FIRST_PAGE)
         assert re.search(told, words(answer))
         assert f'href="{link}' in answer.content.decode()
+
+    def test_says_of_an_alarm_that_is_well_again_when_it_clears_and_that_it_is_over(self, operator: Client) -> None:
+        cache.note_success()
+        all_beats()
+        make_run()
+        well_since = datetime.now(UTC)
+        Alarm.objects.create(
+            key="mails-not-taken", wrong="It has taken nothing since 19:31.", affects="48 mails, tried again.",
+            well_since=well_since, came_back_at=well_since, flap_count=2,
+        )  # fmt: skip
+        text = words(operator.get(FIRST_PAGE))
+        assert "All is well: nothing needs a person." in text
+        assert f"clears at {well_since + timedelta(minutes=8):%H:%M:%S} UTC if it stays well" in text
+        assert "What was wrong, in the words of then: It has taken nothing since 19:31." in text
+        assert "tried again" not in text
+
+    def test_tells_of_a_switch_by_whom_and_why_it_was_halted_last(self, operator: Client) -> None:
+        halting.halt(Process.NOTIFICATIONS, reason="Two mails each.", by="nina@ivy.example")
+        text = words(operator.get(FIRST_PAGE))
+        assert "By nina@ivy.example: Two mails each. No customer is mailed; what is owed waits." in text
+        halting.resume(Process.NOTIFICATIONS, reason="Repaired", by="nina@ivy.example")
+        text = words(operator.get(FIRST_PAGE))
+        assert re.search(
+            r"notifications everyone working halted \S+ \d\d:\d\d UTC to \d\d:\d\d UTC by nina@ivy.example: Two",
+            text,
+        )
+        assert "calls everyone working not halted within 24 hours" in text
+
+    def test_asks_for_the_mails_of_the_day_again_when_mails_have_moved(self, operator: Client) -> None:
+        def mark() -> str:
+            return re.search(r'data-mails="([^"]*)"', operator.get(FIRST_PAGE).content.decode()).group(1)
+
+        before = mark()
+        mail = make_mail(State.PENDING)
+        owed = mark()
+        assert owed != before
+        NotificationLog.objects.filter(pk=mail.pk).update(state=State.SUPPRESSED, because="staff")
+        assert mark() == before
+
+    def test_says_what_the_counts_of_mails_leave_out(self, operator: Client) -> None:
+        mail = mailed_twice()
+        text = words(operator.get(LATELY))
+        assert "Mails handed over within the last hour: 0 of 500 allowed" in text
+        assert "Not counted, since staff ordered them (sent again, tried again, apologies): 1." in text
+        reviewing.mark_errant([mail.key], reason="Twice", by="nina@ivy.example")
+        text = words(operator.get(LATELY))
+        assert "taken by the mail server 1 1 of them marked as errors" in text
+        assert "more than a quarter (25 %) of those charged" in text
+        assert "two or more mails of one kind" not in words(operator.get(FIRST_PAGE)), "somebody has seen to it"
 
     def test_offers_an_incident_for_what_is_halted(self, operator: Client) -> None:
         make_switch(process=Process.NOTIFICATIONS)
@@ -231,7 +304,7 @@ class TestTheFirstPage:
         answer = operator.get(FIRST_PAGE)
         text = words(answer)
         assert f"Run {run.pk} is under way" in text
-        assert "25 %: 1 of 4 chunks, 300 calls and items, 10 a second; 1 minute left." in text
+        assert "25 %: 1 of 4 pieces of work, 300 calls and items, 10 a second; 1 minute left." in text
         assert f'href="/admin/control/run/{busy.pk}/"' in answer.content.decode()
         assert re.search(rf"Run {busy.pk} .* 8,744 7 0", text)
 
@@ -306,7 +379,8 @@ class TestHalting:
         assert "Calls will stand still at once." in words(page)
         answer = operator.post(HALT_CALLS, form(), follow=True)
         assert re.search(
-            r"Calls: halted; nothing is in flight\. The last chunk had ended by \d\d:\d\d:\d\d UTC\.", words(answer)
+            r"Calls: halted; nothing is in flight\. The last piece of work in flight had ended by \d\d:\d\d:\d\d UTC\.",
+            words(answer),
         )
         switch = ProcessSwitch.objects.get()
         assert (switch.reason, switch.changed_by, switch.cause) == (TWICE, "night.shift@ivy.example", "staff")
@@ -578,7 +652,7 @@ class TestARun:
         make_chunk(run=run)
         answer = operator.get(reverse("admin:control_run", args=[run.pk]))
         assert 'hx-trigger="every 3s, look"' in answer.content.decode()
-        assert "0 %: 0 of 1 chunks" in words(answer)
+        assert "0 %: 0 of 1 pieces of work" in words(answer)
 
     def test_is_led_to_from_the_lists(self, operator: Client) -> None:
         run = make_run()

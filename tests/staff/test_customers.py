@@ -11,11 +11,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from billing import episodes
+from billing import corrections, episodes
+from billing.acting import acting_as
 from billing.models import BalanceAlert, Customer, Episode, Process
 from ivy.consequences import consequences
 from ivy.models import AuditEntry, CustomerNote
-from notifications.models import NotificationLog, State
+from notifications import reviewing
+from notifications.models import NotificationLog, Outcome, State, Verb
 from tests.factories import (
     make_alert,
     make_call,
@@ -31,7 +33,7 @@ from tests.factories import (
     make_reversal,
     make_switch,
 )
-from tests.notifications.stories import make_fallen, owe, set_balance
+from tests.notifications.stories import make_attempt, make_fallen, make_mail, owe, set_balance
 from tests.staff.forms import browser_of, filled_in, member, shown_and_done, text_of
 
 pytestmark = pytest.mark.django_db
@@ -81,6 +83,7 @@ def fill(customer: Customer, numbers: range) -> None:
         make_free_call(make_call(customer=customer, seconds=0, is_answered=False))
         make_quarantined_call(make_call(customer=customer))
         make_reversal(make_entry(customer=customer))
+        make_attempt(make_attempt(make_mail(State.UNCERTAIN, alert=alert)).notification)
         CustomerNote.objects.create(customer=customer, by="ann@ivy.example", text=f"Note {number}")
         AuditEntry.objects.create(by="a", verb="v", noun="customer", name=customer.account, summary=f"Deed {number}")
 
@@ -137,6 +140,33 @@ class TestThePage:
         with CaptureQueriesContext(connection) as with_many:
             billing.get(page(okafor))
         assert len(with_many) == len(with_one) <= 45
+
+    def test_tells_that_a_mail_was_handed_over_twice_and_who_ordered_it(self, support: Client) -> None:
+        mail = make_mail(State.UNCERTAIN)
+        reviewing.review(Verb.RESEND, [mail.key], reason="They say that none came.", by="bob.evening@ivy.example")
+        make_attempt(mail, outcome=Outcome.ACCEPTED)
+        told = text_of(support.get(page(mail.customer)))
+        mails, done = told.index("handed over 2 ×"), told.index("What staff did")
+        assert " perhaps, " in told[mails:done]
+        assert " taken" in told[mails:done]
+        assert "resend by bob.evening@ivy.example" in told[mails:done]
+        assert "sent again, perhaps a second time. Reason: They say that none came." in told[done:]
+        assert done < told.index("The latest entries Posted"), "it stands before what is looked at by day"
+
+    def test_tells_corrections_by_command_and_changes_with_who_and_why(self, support: Client, okafor: Customer) -> None:
+        corrections.adjust(
+            okafor.account, Decimal(-7), reference="t-9", reason="Charged too low", by="root (command line)",
+            at=timezone.now(),
+        )  # fmt: skip
+        with acting_as("ann@ivy.example", path="/admin/"):
+            Customer.objects.filter(pk=okafor.pk).update(name="Okafor & Sons")
+        for address in (page(okafor), reverse("admin:customer_done", args=[okafor.account])):
+            told = text_of(support.get(address))
+            assert "root (command line)" in told
+            assert "Adjustment, -7.00 GBP: Adjustment t-9." in told
+            assert "Reason: Charged too low" in told
+            assert "ann@ivy.example" in told
+            assert "Okafor & Sons" in told
 
     def test_says_when_something_is_halted(self, support: Client, okafor: Customer) -> None:
         make_switch(process=Process.ITEMS, partner=okafor.partner, reason="Wrong prices.")

@@ -122,8 +122,8 @@ EFFECTS = {
     Process.CALLS: "Call records are still taken in and stored. No call is charged, and none is re-rated, until staff"
     " resume; then all of them are, once.",
     Process.ITEMS: "No recurring or one-off item is charged until staff resume; then every missed period is, once.",
-    Process.NOTIFICATIONS: "No mail to customers is handed over until staff resume. What is owed meanwhile waits,"
-    " and is looked at anew before it goes.",
+    Process.NOTIFICATIONS: "No mail to customers is handed over until staff resume, also none that staff order"
+    " meanwhile: apologies and resends wait, too. What is owed is looked at anew before it goes.",
 }
 WAITS = (
     "This page waits until nothing is in flight any more: a second or two, five if a worker hangs, whose connection is"
@@ -189,7 +189,9 @@ class HaltPage(ProcessPage):
 def _halted(changes: Sequence[Halted]) -> str:
     sentences = " ".join(_capital(sentence) for sentence in switches.in_words("halt", changes))
     quiet_at = max((change.quiet_at for change in changes if change.quiet_at), default=None)
-    return f"{sentences} The last chunk had ended by {quiet_at:%H:%M:%S} UTC." if quiet_at else sentences
+    return (
+        f"{sentences} The last piece of work in flight had ended by {quiet_at:%H:%M:%S} UTC." if quiet_at else sentences
+    )
 
 
 def _capital(sentence: str) -> str:

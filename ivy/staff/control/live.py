@@ -48,6 +48,7 @@ class NowPart(LivePart):
             "is_well": all(need.level == NEWS for need, _ in found),
             "worst": found[0][0].level if found else "",
             "most": room.MOST_COUNTED,
+            "parts": sorted(seen.parts, key=lambda part: part.ok),  # what is not well comes first
             "may_halt": user.has_perm("billing.halt_process"),
             "may_resume": user.has_perm("billing.resume_process"),
             "may_reset": user.has_perm("notifications.reset_breaker"),
@@ -71,7 +72,7 @@ class LatelyPart(LivePart):
 
 
 STATES = {
-    "sent": "sent",
+    "sent": "taken by the mail server",
     "pending": "waiting",
     "claimed": "in a worker's hands",
     "sending": "being handed over",

@@ -8,7 +8,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.urls import reverse
 
 from billing.models import Process
-from ivy import incident_admin
+from ivy import alarms, incident_admin
 from ivy.accounts.models import User
 from ivy.models import Alarm
 from ivy.staff.control.links import Link, address, list_of
@@ -54,8 +54,8 @@ def needs(seen: Now) -> list[Need]:
     """Everything that needs a person. Nothing: all is well."""
     found = [*_breaker(seen), *_halts(seen), *_copied(seen), *_parts(seen), *_reviews(seen), *_quarantine(seen)]
     covered = {key for need in found for key in need.covers}
-    found += [_alarm(alarm) for alarm in seen.alarms if alarm.key not in covered]
-    found += [*_incidents(seen), *_offers(seen), *_credits(seen)]
+    found += [_alarm(alarm, seen.at) for alarm in seen.alarms if alarm.key not in covered]
+    found += [*_twice(seen), *_incidents(seen), *_offers(seen), *_credits(seen)]
     return sorted(found, key=lambda need: LEVELS.index(need.level))
 
 
@@ -66,7 +66,7 @@ def _breaker(seen: Now) -> Iterator[Need]:
         "breaker",
         BAD,
         "The breaker has tripped: no customer is mailed",
-        f"{seen.trip.reason}. {_count(seen.mails['held'])} mails are held. Billing goes on.",
+        f"{_ended(seen.trip.reason)} {_count(seen.mails['held'])} mails are held. Billing goes on.",
         seen.trip.at,
         (
             Way("See what would go out, and reset it", _reset(), "notifications.reset_breaker"),
@@ -103,7 +103,7 @@ def _halt(switch: Switch) -> Need:
         BAD if switch.is_forgotten else WARNING,
         f"{switch.process.value.capitalize()}{whom} are halted"
         + (" and perhaps forgotten" if switch.is_forgotten else ""),
-        f"By {halt.changed_by}: {halt.reason}. {WHAT_WAITS[switch.process]}",
+        f"By {halt.changed_by}: {_ended(halt.reason)} {_what_waits(switch)}",
         halt.since,
         (way,),
         covers=(f"halt-forgotten:{switch.process.value}{slug}",),
@@ -113,8 +113,20 @@ def _halt(switch: Switch) -> Need:
 WHAT_WAITS = {
     Process.CALLS: "Calls are taken in and not charged.",
     Process.ITEMS: "Items are not charged; every missed period will be, once.",
-    Process.NOTIFICATIONS: "These customers get no mail; what is owed waits.",
+    Process.NOTIFICATIONS: "No customer is mailed; what is owed waits.",
 }
+
+
+def _what_waits(switch: Switch) -> str:
+    partner = switch.halt.partner if switch.halt else None
+    if partner is not None and switch.process == Process.NOTIFICATIONS:
+        return f"No customer of {partner.name} is mailed; what is owed waits."
+    return WHAT_WAITS[switch.process]
+
+
+def _ended(words: str) -> str:
+    """What somebody wrote, as one or more whole sentences."""
+    return words.rstrip() if words.rstrip().endswith((".", "!", "?", "…")) else f"{words.rstrip()}."
 
 
 def _copied(seen: Now) -> Iterator[Need]:
@@ -148,7 +160,10 @@ def _parts(seen: Now) -> Iterator[Need]:
         )
 
 
-HALTING_WORKS = "Billing and mails are left to tick, which looks every minute. Halting and resuming work all the same."
+HALTING_WORKS = (
+    "Billing and mails are left to the second clock (tick), which looks every minute. Halting and resuming work all"
+    " the same."
+)
 PARTS = {
     "queue": ("The queue does nothing", "queue"),
     "billing": ("No billing run has ended well lately", "billing-runs"),
@@ -183,6 +198,24 @@ def _reviews(seen: Now) -> Iterator[Need]:
             (Way("Review them", _review(state), "notifications.view_notificationlog"), _runbook(f"{state}-mails")),
             covers=(f"{state}-mails",),
         )
+
+
+def _twice(seen: Now) -> Iterator[Need]:
+    if not seen.twice.recipients:
+        return
+    one = seen.twice.recipients == 1
+    yield Need(
+        "mailed-twice",
+        NEWS,
+        f"{'At least ' if seen.twice.is_cut else ''}{seen.twice.recipients:,}"
+        f" {'recipient was' if one else 'recipients were'} handed two or more mails of one kind within 24 hours",
+        "Sent again by staff, or about two falls, or an error: the list tells. None of these is marked as an error.",
+        None,
+        (
+            Way("Who was mailed twice", reverse("admin:review_twice"), "notifications.view_notificationlog"),
+            _runbook("customers-say-they-got-a-mail-twice"),
+        ),
+    )
 
 
 def _quarantine(seen: Now) -> Iterator[Need]:
@@ -226,12 +259,22 @@ def _credits(seen: Now) -> Iterator[Need]:
     )
 
 
-def _alarm(alarm: Alarm) -> Need:
-    is_well = alarm.well_since is not None
+def _alarm(alarm: Alarm, at: datetime) -> Need:
+    over_at = alarms.clears_at(alarm, now=at)
+    if over_at is not None and alarm.well_since is not None:
+        return Need(
+            f"alarm:{alarm.key}",
+            NEWS,
+            f"Alarm {alarm.key}: well again",
+            f"It clears at {max(over_at, at):%H:%M:%S} UTC if it stays well. What was wrong, in the words of then:"
+            f" {alarm.wrong}",
+            alarm.well_since,
+            (*_where(alarm.page), _runbook(alarm.page)),
+        )
     return Need(
         f"alarm:{alarm.key}",
-        WARNING if is_well else BAD,
-        f"Alarm {alarm.key}" + (", well again and watched" if is_well else ""),
+        BAD,
+        f"Alarm {alarm.key}",
         alarm.words,
         alarm.since,
         (*_where(alarm.page), _runbook(alarm.page)),
@@ -245,8 +288,6 @@ PLACES = {
     "calls-unbilled": ("Look at the runs", "billing.billingrun"),
     "items-overdue": ("Look at the items", "billing.billingitem"),
     "source-quiet": ("Look at the sources", "billing.source"),
-    "mails-not-taken": ("Look at the mails that wait", "notifications.notificationlog"),
-    "mails-owed-too-long": ("Look at the mails that wait", "notifications.notificationlog"),
     "cache": ("Look at the probes", "ivy.probe"),
     "cache-server": ("Look at the probes", "ivy.probe"),
     "mail-server": ("Look at the probes", "ivy.probe"),
@@ -261,7 +302,12 @@ PLACES = {
 """Where one looks first, by the page of the runbook that an alarm leads to."""
 
 
+WAITING_MAILS = frozenset({"mails-not-taken", "mails-owed-too-long"})
+
+
 def _where(page: str) -> Sequence[Way]:
+    if page in WAITING_MAILS:
+        return (Way("Look at the mails that wait", _review("waiting"), "notifications.view_notificationlog"),)
     if page not in PLACES:
         return ()
     text, model = PLACES[page]

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Q
 
 from billing import backlog, halting, runs, waiting
 from billing.backlog import Glance
 from billing.checks import HALT_FORGOTTEN
-from billing.models import BillingRun, HaltCause, Process, ProcessSwitch, RunState
+from billing.models import BillingRun, HaltCause, Process, ProcessSwitch, RunState, SwitchHistory
 from billing.runs import HowFar
 from ivy import giving, health, incidents, pulses
 from ivy.charged import Charged, charged_lately
@@ -19,7 +19,7 @@ from ivy.models import Alarm, Incident
 from ivy.staff.control.chart import BarChart
 from notifications import backlog as mails_waiting
 from notifications import breaker, instance
-from notifications.backlog import DayOfMails, Waiting
+from notifications.backlog import DayOfMails, Twice, Waiting
 from notifications.breaker import Load
 from notifications.models import BreakerTrip
 
@@ -27,15 +27,31 @@ MOST_COUNTED = 10_000
 """Beyond it, counting would take longer than looking: “more than”."""
 LOOKED_THROUGH = 500
 LAST_RUNS = 5
+SWITCHES_LOOKED_AT = 200
+ENDED_LATELY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class PastHalt:
+    """The last halt for everyone that has ended. `began_at` is None where it began before what was looked at."""
+
+    began_at: datetime | None
+    ended_at: datetime
+    halted_by: str
+    why: str
 
 
 @dataclass(frozen=True)
 class Switch:
-    """A process for everyone, or a partner's halt of it. `halt`: by which it stands still; None: it works."""
+    """A process for everyone, or a partner's halt of it. `halt`: by which it stands still; None: it works.
+
+    `past`: of one that works, its last halt, if that ended within a day.
+    """
 
     process: Process
     halt: ProcessSwitch | None
     now: datetime
+    past: PastHalt | None = None
 
     @property
     def id(self) -> str:
@@ -73,6 +89,13 @@ class Now:
     open_incidents: Sequence[Incident]
     offers: Sequence[Offer]
     credits_waiting: int
+    twice: Twice
+
+    @property
+    def mails_mark(self) -> str:
+        """Another text whenever mails have moved on: what tells of them elsewhere is to be told anew then."""
+        return "-".join(f"{waiting.count}.{waiting.oldest_at:%H%M%S}" if waiting.oldest_at else "0"
+                        for waiting in self.mails.values())  # fmt: skip
 
     @property
     def halts(self) -> list[Switch]:
@@ -132,6 +155,7 @@ def now() -> Now:
         open_incidents=list(Incident.objects.filter(resolved_at__isnull=True).order_by("-began_at")),
         offers=incidents.offers(),
         credits_waiting=giving.credits_waiting(),
+        twice=mails_waiting.handed_over_twice(looked_at=MOST_COUNTED),
     )
 
 
@@ -143,14 +167,32 @@ def lately(*, with_money: bool) -> Lately:
 
 def _switches(at: datetime) -> list[Switch]:
     """Each process for everyone, by one or both causes, then the partners that are halted by themselves."""
-    halts = halting.active_halts()
+    halts, past = halting.active_halts(), _past_halts(at)
     rows = []
     for process in Process:
         mine = [halt for halt in halts if halt.process == process]
         if not any(halt.partner is None for halt in mine):
-            rows.append(Switch(process, None, at))
+            rows.append(Switch(process, None, at, past.get(process)))
         rows += [Switch(process, halt, at) for halt in mine]
     return rows
+
+
+def _past_halts(at: datetime) -> dict[str, PastHalt]:
+    """The last halt for everyone of each process, where it ended within a day: by the newest changes of switches."""
+    lines = SwitchHistory.objects.filter(partner=None).order_by("-changed_at")[:SWITCHES_LOOKED_AT]
+    found: dict[str, PastHalt] = {}
+    resumed: dict[tuple[str, str], SwitchHistory] = {}
+    for line in lines:
+        which = (line.process, line.cause)
+        if not line.is_halted:
+            if at - line.changed_at < ENDED_LATELY:
+                resumed.setdefault(which, line)
+        elif which in resumed and line.process not in found:
+            end = resumed[which]
+            found[line.process] = PastHalt(line.changed_at, end.changed_at, line.changed_by, line.reason)
+    for (process, _), end in resumed.items():
+        found.setdefault(process, PastHalt(None, end.changed_at, "", ""))
+    return found
 
 
 def _last_runs() -> list[BillingRun]:

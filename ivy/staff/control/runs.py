@@ -38,13 +38,15 @@ def stages(run: BillingRun, now: datetime) -> list[Stage]:
     planned = run.planned_at or end
     found = [
         Stage(
-            "planning: mended calls taken back, decks flattened, work cut up", run.started_at, planned - run.started_at
+            "planning: mended calls taken back, price lists made ready, work cut into pieces",
+            run.started_at,
+            planned - run.started_at,
         )
     ]
     if run.planned_at:
         last = run.last_chunk_at or run.planned_at
         charged = last if run.ended_at else end
-        found.append(Stage("charging, chunk by chunk", run.planned_at, charged - run.planned_at))
+        found.append(Stage("charging, piece by piece", run.planned_at, charged - run.planned_at))
         if run.ended_at:
             found.append(Stage("closing batches and judging balances", last, run.ended_at - last))
     return found

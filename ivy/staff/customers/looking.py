@@ -26,15 +26,18 @@ from billing.models import (
 )
 from billing.upcoming import Outlook, upcoming
 from ivy.accounts.models import User
-from ivy.models import AuditEntry, CreditRequest, CreditState
+from ivy.models import CreditRequest, CreditState
+from ivy.staff import deeds
+from ivy.staff.changes import Change
 from ivy.staff.customers import links
 from ivy.staff.customers.chart import Chart, draw
-from notifications.models import NotificationLog
+from notifications.models import DeliveryAttempt, NotificationHistory, NotificationLog, Outcome, Verb
 
 SHOWN = 10
 ENTRIES_SHOWN = 15
 IDENTITIES_SHOWN = 20
 ALERTS_SHOWN = 20
+HAND_OVERS_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,20 @@ class CallRow:
     outcome: str = ""
 
 
+@dataclass(frozen=True)
+class MailRow:
+    """A mail, and each time it was handed over or perhaps was: when, how that ended, and who ordered it."""
+
+    log: NotificationLog
+    url: str
+    hand_overs: list[DeliveryAttempt] = field(default_factory=list)
+    orders: list[NotificationHistory] = field(default_factory=list)
+
+    @property
+    def is_twice(self) -> bool:
+        return len(self.hand_overs) > 1
+
+
 @dataclass
 class Picture:
     """What the page of a customer shows. What its viewer may not look at is empty, and `may` says so."""
@@ -85,11 +102,11 @@ class Picture:
     corrections: list[EntryRow] = field(default_factory=list)
     calls: list[CallRow] = field(default_factory=list)
     quarantined: list[QuarantinedCall] = field(default_factory=list)
-    mails: list[tuple[NotificationLog, str]] = field(default_factory=list)
+    mails: list[MailRow] = field(default_factory=list)
     requests: list[CreditRequest] = field(default_factory=list)
     identities: list[Any] = field(default_factory=list)
     notes: list[Any] = field(default_factory=list)
-    audit: list[AuditEntry] = field(default_factory=list)
+    done: list[Change] = field(default_factory=list)
 
     @property
     def open_falls(self) -> list[AlertRow]:
@@ -143,8 +160,7 @@ def look_at(customer: Customer, user: User, *, at: datetime) -> Picture:
     if may["see_calls"]:
         _calls(picture)
     if may["see_mails"]:
-        mails = NotificationLog.objects.filter(customer=customer).select_related("content").order_by("-pk")[:SHOWN]
-        picture.mails = [(log, links.mail(log.pk)) for log in mails]
+        _mails(picture)
     if may["see_requests"]:
         waiting = CreditRequest.objects.filter(customer=customer, state=CreditState.WAITING)
         picture.requests = list(waiting.select_related("asked_by").order_by("pk")[:SHOWN])
@@ -155,8 +171,7 @@ def look_at(customer: Customer, user: User, *, at: datetime) -> Picture:
     if may["see_notes"]:
         picture.notes = list(customer.notes.order_by("-pk")[:SHOWN])
     if may["see_audit"]:
-        done = AuditEntry.objects.filter(noun="customer", name=customer.account)
-        picture.audit = list(done.order_by("-pk")[:SHOWN])
+        picture.done = deeds.about_customer(customer, shown=SHOWN, mails=may["see_mails"], ledger=may["see_ledger"])
     picture.halts = [
         halt for halt in halting.active_halts(tuple(Process)) if halt.partner_id in {None, customer.partner_id}
     ]
@@ -208,6 +223,23 @@ def _money(picture: Picture) -> None:
     picture.entries, picture.payments, picture.corrections = (
         [rows[entry.pk] for entry in some] for some in (latest, payments, corrections)
     )
+
+
+def _mails(picture: Picture) -> None:
+    """The newest mails with their hand-overs and what people ordered of them: three queries, each by an index."""
+    mails = NotificationLog.objects.filter(customer=picture.customer).select_related("content").order_by("-pk")
+    rows = {log.pk: MailRow(log, links.mail(log.pk)) for log in mails[:SHOWN]}
+    handed_over = DeliveryAttempt.objects.filter(
+        notification__in=list(rows), outcome__in=[Outcome.OPEN, Outcome.ACCEPTED, Outcome.UNKNOWN]
+    )
+    for attempt in handed_over.order_by("pk")[:HAND_OVERS_SHOWN]:
+        rows[attempt.notification_id].hand_overs.append(attempt)
+    sent_again = NotificationHistory.objects.filter(
+        notification__in=list(rows), order__verb__in=[Verb.RESEND, Verb.RETRY, Verb.APPROVE]
+    )
+    for line in sent_again.order_by("pk")[:HAND_OVERS_SHOWN]:
+        rows[line.notification_id].orders.append(line)
+    picture.mails = list(rows.values())
 
 
 def _calls(picture: Picture) -> None:

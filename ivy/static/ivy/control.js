@@ -44,7 +44,19 @@
 
     document.addEventListener("htmx:afterSwap", (event) => {
         if (live(event.detail.elt)) event.detail.elt.opened?.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
+        if (live(event.detail.elt)) lookAtMails(event.detail.elt);
     });
+
+    // Figures of mails that stand in two parts are of one moment: when those here have moved, the others are asked for.
+    let mailsSeen = document.querySelector("[data-mails]")?.dataset.mails;
+
+    function lookAtMails(element) {
+        const mails = element.querySelector("[data-mails]")?.dataset.mails;
+        if (mails === undefined || mails === mailsSeen) return;
+        mailsSeen = mails;
+        const other = document.querySelector('[data-live="lately"]');
+        if (other) htmx.trigger(other, "look");
+    }
 
     document.addEventListener("htmx:afterRequest", (event) => {
         const element = event.detail.elt;
