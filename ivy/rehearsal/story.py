@@ -23,6 +23,7 @@ LOW = 30
 ALL = 120
 PASSES = 10
 STAFF = "night.shift@ivy.example"
+LONGEST_GATHERING_SECONDS = 45  # of a second or third mail to staff within an hour, and some more
 
 
 @dataclass
@@ -153,10 +154,15 @@ def _the_burst(stage: Stage, outcome: Outcome, say: Say) -> None:
     before = len(stage.mailbox.taken)
     _charge(stage, burst, "wrong-fee")
     _tell(stage)
+    # Staff had a mail a moment ago: on a quick machine the next one gathers for some seconds first.
+    deadline = time.monotonic() + LONGEST_GATHERING_SECONDS
+    while not _alarms(stage, before) and time.monotonic() < deadline:
+        time.sleep(1)
+        _tell(stage)
     _tell(stage)
     told = stage.mailbox.taken[before:]
     outcome.breaker_let_through = sum(to != STAFF for to, _ in told)
-    outcome.alarm_mails = sum(to == STAFF and "ALARM: breaker" in mail for to, mail in told)
+    outcome.alarm_mails = _alarms(stage, before)
     outcome.breaker_held = sum(row["state"] == "held" for row in _log(stage))
     _, status = _json(stage, "status")
     alarms = [alarm for alarm in status["alarms"] if alarm["key"] == "breaker"]
@@ -212,6 +218,11 @@ def _charge(stage: Stage, numbers: range, what: str) -> tuple[int, dict[str, Any
     ]  # fmt: skip
     _file(stage, "import_items", items)
     return _json(stage, "run_billing")
+
+
+def _alarms(stage: Stage, before: int) -> int:
+    """How many mails of the breaker's staff have got since so many mails."""
+    return sum(to == STAFF and "ALARM: breaker" in mail for to, mail in stage.mailbox.taken[before:])
 
 
 def _tell(stage: Stage) -> None:
