@@ -5,6 +5,7 @@ from itertools import takewhile
 
 from django.db.models import Min
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from billing import halting
 from billing.checking import Check, looked_at
@@ -71,14 +72,14 @@ def _mail_server() -> Check:
         return Check("mails-not-taken")
     alike = takewhile(lambda one: _is_the_servers(one) and one.outcome == last.outcome, ended[:TRIES_LOOKED_AT])
     began_at = min(one.began_at for one in alike)
+    counted = f"{waiting} {_mails(waiting)} for customers, counted at {timezone.now():%H:%M:%S} UTC"
     said = f"{last.phase}: {last.code} {last.words}" if last.code else f"{last.phase}: {last.words}"
     if _halted_for_everyone():
         return Check(
             "mails-not-taken",
             wrong=f"When it was last tried, at {_second(last.began_at)}, the mail server {last.server} took nothing"
             f" ({said}).",
-            affects=f"{waiting} {_mails(waiting)} for customers, which {'waits' if waiting == 1 else 'wait'} until"
-            " notifications are resumed: they are halted, and nothing is tried meanwhile.",
+            affects=f"{counted}; tried again by themselves once notifications are not halted.",
             todo="See whether the mail server is well (the probe mail-server tells) before you resume.",
             since=began_at,
         )
@@ -86,7 +87,7 @@ def _mail_server() -> Check:
     return Check(
         "mails-not-taken",
         wrong=f"The mail server {last.server} {does} since {_second(began_at)} ({said}).",
-        affects=f"{waiting} {_mails(waiting)} for customers, which will be tried again by themselves.",
+        affects=f"{counted}; they are tried again by themselves.",
         todo="See whether the mail server works and EMAIL_URL is right; nothing has to be sent again by hand.",
         since=began_at,
     )

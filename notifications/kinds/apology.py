@@ -27,12 +27,12 @@ class Apology(Kind):
         if facts.errant_times > 1:
             return (
                 f"By mistake we sent you the same mail {_TIMES.get(facts.errant_times, 'several times')}. What it says"
-                f" is right, and it happened once: please disregard the repetition. {_SEEN_TO}"
+                f" is right; only its repetition was a mistake: please disregard that. {_SEEN_TO}"
             )
         if facts.errant_is_right:
             return (
-                "By mistake we wrote to you more than once about the same thing. What we wrote is right, and it"
-                f" happened once: please disregard the repetition. {_SEEN_TO}"
+                "By mistake we wrote to you more than once about the same thing. What we wrote is right;"
+                f" only the repetition was a mistake: please disregard that. {_SEEN_TO}"
             )
         return "We sent you a mail by mistake. Please disregard it: there is nothing that you need to do."
 

@@ -313,7 +313,7 @@ class TestApologies:
         said, said_of_the_wrong_one = (apology_for(log).content for log in (twice, wrong))
         assert said.subject == f"Sorry: we told you the same thing more than once, account {alert.customer.account}"
         for part in (on_one_line(said.text), on_one_line(unescape(said.html))):
-            assert "we sent you the same mail twice. What it says is right, and it happened once" in part
+            assert "we sent you the same mail twice. What it says is right; only its repetition was a mistake" in part
             assert "We told you the same thing more than once" in part
             assert "Low balance: £5.00" in part, "which mail it is about"
             for untrue in ("in error", "nothing that you need to do", "should not have been sent"):
@@ -331,7 +331,9 @@ class TestApologies:
         first = make_mail(State.SENT, alert=errant.alert, key="low_balance:written:otherwise", message_id="<1@x>")
         review(Verb.APOLOGISE, errant)
         run_pass()
-        assert "What we wrote is right, and it happened once" in on_one_line(apology_for(errant).content.text)
+        assert "What we wrote is right; only the repetition was a mistake" in on_one_line(
+            apology_for(errant).content.text
+        )
         review(Verb.ERRANT, first)
         review(Verb.APOLOGISE, first)
         run_pass()

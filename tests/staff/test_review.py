@@ -487,6 +487,7 @@ class TestCustomersWhoGotTwo:
         self, operator: Client, mail_server: Server
     ) -> None:
         (log,) = send_twice(mail_server, make_fallen())
+        assert "sent again by " in words(self.show(operator))  # how it came about
         first, second = log.attempts.order_by("number")
         DeliveryAttempt.objects.filter(pk=first.pk).update(began_at=second.began_at - timedelta(seconds=105))
         (one,) = self.show(operator).context["found"].shown

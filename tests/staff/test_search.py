@@ -14,7 +14,7 @@ from django.urls import reverse
 from billing.models import Customer, IdentityKind
 from billing.payments import take_payment
 from ivy.staff.customers import finding
-from notifications.models import NotificationLog
+from notifications.models import NotificationLog, StaffOrder, Verb
 from tests.factories import (
     MORNING,
     make_alert,
@@ -142,6 +142,13 @@ class TestTheBox:
     @pytest.mark.parametrize("term", ["", " ", "%", "_", "';--", "\x00", "a" * 5_000, "(((", "!!!", "\\", "::", "&"])
     def test_answers_nonsense_in_words(self, term: str, support: Client, okafor: Customer) -> None:
         assert search(support, term).status_code == 200
+
+    def test_leads_from_a_colleagues_address_to_what_they_did(self) -> None:
+        reader = browser_of(member("admin"))
+        order = StaffOrder.objects.create(verb=Verb.RESEND, by="tom.evening@ivy.example", reason="None came.", count=0)
+        found = search(reader, order.by)
+        assert found.url.startswith(f"{reverse('admin:changes')}?{urlencode({'by': order.by})}")
+        assert "None came." in text_of(reader.get(found.url))
 
     def test_says_when_nothing_is_called_so(self, support: Client) -> None:
         assert "Nothing is called “nobody”" in text_of(search(support, "nobody"))

@@ -25,9 +25,10 @@ from ivy import health, switches
 from ivy.staff.acts import lasting_act
 from ivy.staff.control.links import address
 from ivy.staff.pages import ActForm, ActPage, Done, Preview
-from notifications import breaker, releasing
+from notifications import breaker, queues, releasing
 from notifications.kinds import KINDS
 from notifications.preview import Mail
+from notifications.queues import Queue
 
 TENTH = Decimal("0.1")
 REASONS_SHOWN = 10
@@ -343,8 +344,19 @@ class ResumePage(LatePreview, ProcessPage):
             doing.summary = " ".join(_capital(sentence) for sentence in switches.in_words("resume", changes))
             doing.before, doing.after = before, _states(self.name, partner)
         works = not any(change.is_halted for change in changes)
-        then = " The next run begins within a minute." if works and self.name != "notifications" else ""
+        then = ""
+        if works:
+            then = _mails_go_out() if self.name == "notifications" else " The next run begins within a minute."
         return Done(doing.summary + then, reverse("admin:index"), messages.SUCCESS if works else messages.WARNING)
+
+
+def _mails_go_out() -> str:
+    """What whoever has resumed waits for: nothing seems to happen until the next pass."""
+    owed = queues.counts()[Queue.WAITING]
+    if not owed:
+        return " No mail is owed now."
+    owed_words = "One mail is owed: it goes" if owed == 1 else f"{owed:,} mails are owed: the first go"
+    return f" {owed_words} out within a minute, with the next pass."
 
 
 def _mail_server() -> health.Part | None:

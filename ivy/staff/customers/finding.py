@@ -32,6 +32,7 @@ from billing.models import (
     reference_of_payment,
 )
 from ivy.accounts.models import User
+from ivy.staff import deeds
 from ivy.staff.customers import links
 from notifications.models import NotificationLog
 
@@ -207,6 +208,17 @@ def _mails(term: str) -> Iterator[Hit]:
         )
 
 
+def _colleagues(term: str) -> Iterator[Hit]:
+    """Staff by address, for what they did; also who is no user, where something is kept under that name."""
+    if "@" not in term:
+        return
+    names = [user.email for user in _some(User.objects.filter(is_staff=True, email__startswith=term).order_by("email"))]
+    if term not in names and deeds.by_person(term):
+        names.append(term)
+    for name in names:
+        yield Hit(name, "what they did", links.person(name), is_exact=name == term)
+
+
 def _some(rows: QuerySet[M]) -> QuerySet[M]:
     return rows[: SHOWN + 1]
 
@@ -252,4 +264,5 @@ KINDS: list[tuple[str, str, str, Look]] = [
     ("Calls", "call_log", "billing.view_callrecord", _calls),
     ("Items", "event_repeat", "billing.view_billingitem", _items),
     ("Mails", "mail", "notifications.view_notificationlog", _mails),
+    ("Colleagues", "badge", "ivy.view_auditentry", _colleagues),
 ]

@@ -14,6 +14,11 @@ def explain(key: str) -> str:
     return f"{reverse('admin:explain')}?{urlencode({'key': key})}"
 
 
+def person(name: str) -> str:
+    """What somebody with this name did."""
+    return f"{reverse('admin:changes')}?{urlencode({'by': name})}"
+
+
 def mail(pk: int) -> str:
     """The page of a mail: where it is reviewed or, without such a page, its row in the log."""
     try:

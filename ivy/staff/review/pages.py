@@ -33,6 +33,7 @@ from notifications.queues import BY_ORDER, VERBS, Queue
 MAY_LOOK = "notifications.view_notificationlog"
 ROWS = 50
 OTHERS_SHOWN = 20
+LINKED = 6  # mails of one recipient
 
 MEANINGS: dict[Queue, tuple[str, str]] = {
     Queue.UNCERTAIN: (
@@ -209,6 +210,7 @@ class TwicePage(StaffPage):
             tabs=tabs("twice", counted),
             to_apologise_for=counted[Queue.ERRANT],
             found=found,
+            shown=_with_orders(found),
             days=days,
             chosen_kind=kind,
             chosen_partner=partner,
@@ -220,6 +222,14 @@ class TwicePage(StaffPage):
             buttons=buttons(request, (Verb.ERRANT,), query) if found.beyond_count else [],
             errant_address=f"{reverse('admin:review')}?queue=errant",
         )
+
+
+def _with_orders(found: repeats.Repeats) -> list[tuple[repeats.Repeat, list[str]]]:
+    """Each recipient, and by whose orders mails went out to them again: how it came about, where a person did it."""
+    ids = [pk for one in found.shown for pk in one.ids[:LINKED]]
+    ordered = NotificationLog.objects.filter(pk__in=ids, order__isnull=False).select_related("order")
+    told = {log.pk: history.of_order(log.order, log.kind) for log in ordered}
+    return [(one, list(dict.fromkeys(told[pk] for pk in one.ids if pk in told))) for one in found.shown]
 
 
 class MailPage(StaffPage):
