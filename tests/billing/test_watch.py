@@ -276,6 +276,12 @@ class TestAWatch:
                 process.kill()
                 process.communicate()
 
+    def heeds_sigterm(self, process: Running) -> bool:
+        """Whether it has come as far as to watch: until then the signal ends it as any other program."""
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        (caught,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
     def stop(self, process: Running, with_signal: signal.Signals = signal.SIGTERM) -> str:
         began = time.monotonic()
         process.send_signal(with_signal)
@@ -400,8 +406,9 @@ class TestAWatch:
             leave(folder, f"{number}.csv")
         with self.watching(folder) as one, self.watching(folder) as other:
             wait_until(lambda: not list(folder.glob("*.csv")), seconds=60, what="all files")
-            self.stop(one)
-            self.stop(other)
+            for process in (one, other):  # one alone may have filed them all before the other was there
+                wait_until(lambda process=process: self.heeds_sigterm(process), what="watch")  # type: ignore[misc]
+                self.stop(process)
         assert CallRecord.objects.count() == 20
         assert lie_in(folder / "failed") == []
         assert {path.stat().st_size > 0 for path in (folder / "done").iterdir()} == {True}
