@@ -1,9 +1,10 @@
 """Databases that a benchmark makes on the server of DATABASE_URL, works in, and drops again."""
 
+import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +32,28 @@ def create(name: str) -> str:
     with psycopg.connect(server_url(), autocommit=True) as server:
         server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return url_of(name)
+
+
+def may_be_kept(parser: argparse.ArgumentParser) -> None:
+    """Let a world that takes minutes to build be left there, and be asked again."""
+    parser.add_argument("--keep", metavar="NAME", help="leave the database under that name")
+    parser.add_argument("--use", metavar="NAME", help="ask a database that was kept, instead of building one")
+
+
+@contextmanager
+def built(options: argparse.Namespace, name: str, build: Callable[[str], None]) -> Iterator[str]:
+    """The URL of the database that the options of `may_be_kept` mean; `build` fills one that is new."""
+    if options.use:
+        yield url_of(options.use)
+    elif options.keep:
+        drop(options.keep)
+        url = create(options.keep)
+        build(url)
+        yield url
+    else:
+        with temporary(name) as url:
+            build(url)
+            yield url
 
 
 @contextmanager

@@ -11,7 +11,6 @@ again with `--use NAME`.
 import argparse
 import json
 import os
-from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 from benchmarks import databases
@@ -168,22 +167,15 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--customers", type=int, default=20_000)
     parser.add_argument("--times", type=int, default=100)
-    parser.add_argument("--keep")
-    parser.add_argument("--use")
+    databases.may_be_kept(parser)
     options = parser.parse_args()
-    with ExitStack() as stack:
-        if options.use:
-            url = databases.url_of(options.use)
-        elif options.keep:
-            databases.drop(options.keep)
-            url = databases.create(options.keep)
-        else:
-            url = stack.enter_context(databases.temporary("ivy_benchmark_portal"))
-        if not options.use:
-            databases.manage(url, "migrate")
-            print(
-                databases.inside(url, BUILD.format(calls=options.calls, customers=options.customers)).splitlines()[-1]
-            )
+
+    def build(url: str) -> None:
+        databases.manage(url, "migrate", "-v0")
+        made = databases.inside(url, BUILD.format(calls=options.calls, customers=options.customers))
+        print(made.splitlines()[-1])
+
+    with databases.built(options, "ivy_benchmark_portal", build) as url:
         newest = databases.inside(url, NEWEST).splitlines()[-1]
         there = os.environ.get("CACHE_URL", "")
         for when, cache in (("with Redis", there), ("without", NOBODY_LISTENS)):

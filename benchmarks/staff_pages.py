@@ -11,7 +11,6 @@ the server's alone.
 
 import argparse
 import json
-from contextlib import ExitStack
 
 from benchmarks import databases
 from benchmarks.control_room import HISTORY
@@ -148,21 +147,15 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--keep")
-    parser.add_argument("--use")
+    databases.may_be_kept(parser)
     options = parser.parse_args()
-    with ExitStack() as stack:
-        if options.use:
-            url = databases.url_of(options.use)
-        elif options.keep:
-            databases.drop(options.keep)
-            url = databases.create(options.keep)
-        else:
-            url = stack.enter_context(databases.temporary("ivy_benchmark_staff"))
-        if not options.use:
-            databases.manage(url, "migrate", "-v0")
-            sizes = {"calls": options.calls, "customers": options.customers, "quarantined": QUARANTINED}
-            databases.inside(url, BUILD.format(**sizes) + HISTORY + TROUBLE)
+
+    def build(url: str) -> None:
+        databases.manage(url, "migrate", "-v0")
+        sizes = {"calls": options.calls, "customers": options.customers, "quarantined": QUARANTINED}
+        databases.inside(url, BUILD.format(**sizes) + HISTORY + TROUBLE)
+
+    with databases.built(options, "ivy_benchmark_staff", build) as url:
         found = json.loads(databases.inside(url, ASK.format(times=options.times)).splitlines()[-1])
         for words, status, median, slow, queries in sorted(found, key=lambda page: -page[3]):
             mark = "" if status == 200 else f"  answered {status}!"
