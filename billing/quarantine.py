@@ -63,8 +63,8 @@ def recall_mended(*, for_preview: bool = False) -> int:
         with connection.cursor() as cursor:
             # Skipping what a preview has in its hands just now: the next cycle takes it.
             cursor.execute(
-                "DELETE FROM billing_mendedcause WHERE id IN"
-                " (SELECT id FROM billing_mendedcause FOR UPDATE SKIP LOCKED) RETURNING kind"
+                "WITH mended AS MATERIALIZED (SELECT id FROM billing_mendedcause FOR UPDATE SKIP LOCKED)"
+                " DELETE FROM billing_mendedcause m USING mended WHERE m.id = mended.id RETURNING m.kind"
             )
             kinds = {row[0] for row in cursor.fetchall()}
         reasons = set().union(*(MENDS[kind] for kind in kinds))
@@ -87,10 +87,11 @@ def dismiss(selection: Selection = EVERYTHING, *, by: str, why: str, at_most: in
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             f"""
-            UPDATE billing_quarantinedcall q SET state = 'dismissed', dismissed_by = %(by)s, dismissed_because = %(why)s
-            WHERE q.state = 'waiting' AND q.id IN (
+            WITH meant AS MATERIALIZED (
                 SELECT q.id {chosen} ORDER BY q.since, q.id LIMIT %(at_most)s FOR UPDATE OF q SKIP LOCKED
             )
+            UPDATE billing_quarantinedcall q SET state = 'dismissed', dismissed_by = %(by)s, dismissed_because = %(why)s
+            FROM meant WHERE q.id = meant.id AND q.state = 'waiting'
             """,  # noqa: S608 - texts of ours
             {**values, "by": by, "why": why, "at_most": at_most},
         )

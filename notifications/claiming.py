@@ -47,7 +47,7 @@ def claim(*, limit: int = MAILS_AT_A_TIME, partners_halted: list[int] | None = N
 _ENTER = "SELECT set_config('synchronous_commit', 'on', true), pg_advisory_xact_lock(%(lock)s::integer, 0)"
 
 _CLAIM = """
-WITH waiting AS (
+WITH waiting AS MATERIALIZED (
     SELECT id, order_id, row_number() OVER (PARTITION BY order_id IS NULL ORDER BY next_try_at, id) AS place
     FROM (
         SELECT n.id, n.order_id, n.next_try_at
@@ -112,7 +112,7 @@ def expire() -> int:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH expired AS (
+            WITH expired AS MATERIALIZED (
                 SELECT id, state FROM notifications_notificationlog
                 WHERE state IN ('claimed', 'sending') AND lease_until < statement_timestamp()
                 ORDER BY id FOR UPDATE SKIP LOCKED

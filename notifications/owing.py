@@ -262,9 +262,7 @@ def _suppress_what_is_over() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE notifications_notificationlog n SET
-                state = 'suppressed', because = over.because, detail = over.detail, token = NULL, lease_until = NULL
-            FROM (
+            WITH over AS MATERIALIZED (
                 SELECT n.id,
                     CASE WHEN cu.status = 'closed' THEN 'inactive' ELSE 'recovered' END AS because,
                     CASE WHEN cu.status = 'closed' THEN 'the customer is closed'
@@ -275,7 +273,10 @@ def _suppress_what_is_over() -> int:
                 WHERE n.state IN ('pending', 'held') AND n.order_id IS NULL
                   AND ((e.closed_at IS NOT NULL AND n.kind = ANY(%s)) OR (cu.status = 'closed' AND n.kind <> 'apology'))
                 ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
-            ) over
+            )
+            UPDATE notifications_notificationlog n SET
+                state = 'suppressed', because = over.because, detail = over.detail, token = NULL, lease_until = NULL
+            FROM over
             WHERE n.id = over.id
             """,
             [[kind.name for kind in kinds.KINDS.values() if kind.needs_the_fall]],

@@ -1,9 +1,12 @@
 """Calls that could not be charged: they come back once their cause is mended, or by a person's word, and once only."""
 
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from billing import quarantine
@@ -21,6 +24,7 @@ from tests.factories import (
     make_rate,
     make_source,
 )
+from tests.plans import naive_plans
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -177,6 +181,16 @@ class TestADismissedCall:
         assert bill().calls_billed == 0
         assert quarantine.release() == 0
         assert state_of(call) == ("dismissed", "no_customer")
+
+
+@pytest.mark.parametrize("verb", [quarantine.release, partial(quarantine.dismiss, by="Astrid Holm", why="tests")])
+def test_no_more_are_decided_about_than_asked_for_whatever_the_plan(verb: Callable[..., int]) -> None:
+    customer = lindqvist()
+    for _ in range(5):
+        make_quarantined_call(make_call(customer=customer), reason=QuarantineReason.NO_RATE, customer=customer)
+    with connection.cursor() as cursor, naive_plans(cursor.execute):
+        assert verb(at_most=2) == 2
+    assert QuarantinedCall.objects.filter(state="waiting").count() == 3
 
 
 class TestTheCommands:

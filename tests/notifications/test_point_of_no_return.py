@@ -16,6 +16,7 @@ from tests.billing.at_once import meanwhile, real_commits
 from tests.factories import harbour
 from tests.faults.processes import another_connection, wait_until
 from tests.notifications.stories import make_mail
+from tests.plans import naive_plans
 
 pytestmark = real_commits
 
@@ -106,3 +107,11 @@ def test_is_committed_before_the_body_and_the_answer_after_it(another_follows: b
     assert DeliveryAttempt.objects.get().phase == Phase.REPLY
     with pytest.raises(sending.NotMine):
         sending.send(claim, Nowhere())
+
+
+def test_no_more_are_claimed_than_asked_for_whatever_the_plan() -> None:
+    for _ in range(5):
+        make_mail()
+    with connection.cursor() as cursor, naive_plans(cursor.execute):
+        assert len(claiming.claim(limit=2)) == 2
+    assert NotificationLog.objects.filter(state=State.PENDING).count() == 3
