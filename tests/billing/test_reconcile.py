@@ -581,3 +581,23 @@ class TestTheCommand:
             make_entry(customer=world.lindqvist)
         checks.close()
         assert LedgerEntry.objects.filter(kind="payment").count() == 0
+
+    def test_tells_the_planner_first_of_tables_that_grew(self) -> None:
+        """Else a reconcile right after a large import would take hours instead of seconds."""
+        source = make_source()
+        batch = make_batch(delivery=make_delivery(source=source))
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE billing_callsbyhour SET (autovacuum_enabled = off)")
+            cursor.execute("ANALYZE billing_callsbyhour")
+            cursor.execute(
+                """
+                INSERT INTO billing_callsbyhour (source_id, batch_id, hour, arrived_at, call_count)
+                SELECT %s, %s, now() - make_interval(hours => n), now(), 1 FROM generate_series(1, 10001) n
+                """,
+                [source.pk, batch.pk],
+            )
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+            list(reconcile.checks([]))
+            cursor.execute("SELECT reltuples FROM pg_class WHERE relname = 'billing_callsbyhour'")
+            assert cursor.fetchone() == (10001,)
+            cursor.execute("ALTER TABLE billing_callsbyhour RESET (autovacuum_enabled)")
