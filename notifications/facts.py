@@ -7,10 +7,13 @@ from decimal import Decimal
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from babel import Locale
+
 from billing import prepared
 from notifications import formats
 from notifications.copies import Copies
 from notifications.formats import set_apart
+from notifications.languages import Words, words_of
 from notifications.models import NotificationLog
 
 DAY = timedelta(days=1)
@@ -21,12 +24,14 @@ FARTHEST_DAYS = 90
 
 @dataclass(frozen=True)
 class Facts:
-    """Amounts and times are written in the money format of the partner's language and in the customer's time zone.
+    """Amounts and times are written as the customer's language does (the partner's, where it has none of its own), in
+    the customer's time zone.
 
     Empty is what there is nothing to say of: the fall, of a mail about none; the credit limit where none was given;
     the outlook where there is no pace, or one at which the balance lasts for months.
     """
 
+    words: Words
     partner: str
     ask: str
     """The address that answers questions."""
@@ -47,6 +52,10 @@ class Facts:
     """What the errant mail says is right: there was only one copy of it too many, or another mail that says it."""
     errant_times: int
 
+    def say(self, sentence: str, **named: object) -> str:
+        """The English sentence in the customer's words; facts, and what is named besides, stand in braces."""
+        return self.words.say(sentence, **{**vars(self), **named})
+
 
 def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
     """Tell how things are at this moment, the database's own; no query. `pace`: the customer's, at that moment.
@@ -65,6 +74,7 @@ def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
     errant_content = getattr(log.errant, "content", None)
     copies: Copies = getattr(log.errant, "copies", Copies())
     return Facts(
+        words=words_of(locale),
         partner=set_apart(partner.name),
         ask=partner.reply_to or partner.sender,
         account=customer.account,
@@ -76,7 +86,7 @@ def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
         fell_at=moment(episode.opened_at if episode else None),
         days_below=(at.astimezone(zone).date() - episode.opened_at.astimezone(zone).date()).days if episode else 0,
         recovered_at=moment((episode.recovered_at or episode.closed_at) if episode else None),
-        outlook=_outlook(log, pace, at=at),
+        outlook=_outlook(log, pace, at=at, locale=locale),
         reminder_number=log.reminder_number,
         errant_subject=set_apart(errant_content.subject) if errant_content else "",
         errant_at=moment(log.errant.sent_at if log.errant else None),
@@ -85,25 +95,40 @@ def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
     )
 
 
-def _outlook(log: NotificationLog, pace: "Pace", *, at: datetime) -> str:
+def _outlook(log: NotificationLog, pace: "Pace", *, at: datetime, locale: Locale) -> str:
     """How long the balance lasts at the recent pace: to zero or, once it is below, to the credit limit."""
     customer = log.customer
     balance, limit = customer.balance_row.balance, customer.credit_limit
-    left, end = (balance, "zero") if balance > 0 else (balance + limit, "your credit limit")
+    left, is_to_limit = (balance, False) if balance > 0 else (balance + limit, True)
     if left <= 0:
         return ""
     days = pace.days_until_spent(left, at=at)
-    locale = formats.locale_of(log.customer.language or log.partner.language)
     a_day = formats.about(pace.a_day, customer.currency, locale)
     if days is None or a_day == formats.about(Decimal(0), customer.currency, locale):
         return ""
-    when = "less than a day" if days < 1 else f"about {round(days)} days" if days >= 1.5 else "about a day"
-    if pace.recurring:
-        return (
-            f"It goes down by about {a_day} a day on average;"
-            f" with your recurring charges as they fall due, it will reach {end} in {when}."
+    say = words_of(locale).say
+    if days < 1:
+        when = say("in less than a day")
+    elif days < 1.5:
+        when = say("in about a day")
+    else:
+        when = say("in about {days} days", days=round(days))
+    told = {"a_day": a_day, "when": when}
+    if pace.recurring and is_to_limit:
+        return say(
+            "It goes down by about {a_day} a day on average; with your recurring charges as they fall due, it will"
+            " reach your credit limit {when}.",
+            **told,
         )
-    return f"At its recent pace of about {a_day} a day, it will reach {end} in {when}."
+    if pace.recurring:
+        return say(
+            "It goes down by about {a_day} a day on average; with your recurring charges as they fall due, it will"
+            " reach zero {when}.",
+            **told,
+        )
+    if is_to_limit:
+        return say("At its recent pace of about {a_day} a day, it will reach your credit limit {when}.", **told)
+    return say("At its recent pace of about {a_day} a day, it will reach zero {when}.", **told)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How mails write amounts, times and names: money as the partner's language does, dates in English words."""
+"""How mails write amounts, times and names: money as the reader's language does, dates in the language of the words."""
 
 import copy
 import re
@@ -14,6 +14,7 @@ from babel.dates import format_date, format_time
 from babel.numbers import NumberPattern
 
 from billing.periods import currency_digits
+from notifications import languages
 
 ENGLISH = Locale("en")
 # Plain English, from no country in particular, has the day before the month and 24 hours.
@@ -80,8 +81,9 @@ def day(at: datetime, locale: Locale) -> str:
 
 
 def _dates(locale: Locale) -> Locale:
-    """The words around are English; how an English-speaking country writes dates is kept."""
-    return locale if locale.language == "en" and locale.territory else ENGLISH_DATES
+    """As the words around: plain English, too, where mails are not written in that language."""
+    is_english = locale.language == ENGLISH.language
+    return locale if (locale.territory if is_english else languages.is_written(locale)) else ENGLISH_DATES
 
 
 def straight(name: str) -> str:

@@ -10,6 +10,8 @@ from urllib.parse import quote
 from django.utils.text import wrap
 from jinja2 import Environment, StrictUndefined, select_autoescape
 
+from notifications import languages
+
 COLUMNS = 72
 KEPT = 512
 
@@ -23,6 +25,7 @@ def environment(**options: Any) -> Environment:
     }
     made = Environment(**options)  # noqa: S701 - it is on for every .html
     made.filters |= {"wrapped": wrapped, "in_a_link": in_a_link}
+    made.globals["say"] = languages.say
     return made
 
 

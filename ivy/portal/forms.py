@@ -162,7 +162,7 @@ class AlertForm(TermsForm):
 
 
 class LanguageForm(forms.Form):
-    """In which language's way a customer's mails write money and dates."""
+    """The language in which a customer's mails are written."""
 
     language = forms.ChoiceField(label="Language of mails", required=False)
 

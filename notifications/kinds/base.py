@@ -40,7 +40,8 @@ class Kind:
     """A kind of mail. `name` stands in the log and is the name of its templates.
 
     What it says: `subject`; `lead`, a sentence or two that mailboxes show beside the subject; and `rows`, the facts in
-    a small table. The headline, what to do and the rest are its templates'.
+    a small table. The headline, what to do and the rest are its templates'. All of it is said by `Facts.say`, and by
+    `say` in templates, so that catalogues can say it in other languages (`notifications.languages`).
     """
 
     name: ClassVar[str]
@@ -68,7 +69,7 @@ class Kind:
 
     def rows(self, facts: Facts) -> list[tuple[str, str]]:
         """Label and value, the account last; rows without a value are left out."""
-        return [("Account", facts.account), ("Customer", facts.customer)]
+        return [(facts.say("Account"), facts.account), (facts.say("Customer"), facts.customer)]
 
 
 def clean(addresses: Iterable[str]) -> list[str]:

@@ -1,8 +1,6 @@
 from notifications.facts import Facts
 from notifications.kinds.base import Kind
 
-RESTRICTED = "your service may be restricted"
-
 
 class Exhausted(Kind):
     """The balance is used up, and the credit limit, where there is one, too."""
@@ -11,17 +9,19 @@ class Exhausted(Kind):
     tells = True
 
     def subject(self, facts: Facts) -> str:
-        return f"Balance used up: {facts.balance} on account {facts.account}"
+        return facts.say("Balance used up: {balance} on account {account}")
 
     def lead(self, facts: Facts) -> str:
         # Ivy blocks no call, and knows not who does: no promise, and no threat.
         if facts.credit_limit:
-            return f"You have used up your balance and your credit limit of {facts.credit_limit}: {RESTRICTED}."
-        return f"Your balance has fallen below zero: {RESTRICTED}."
+            return facts.say(
+                "You have used up your balance and your credit limit of {credit_limit}: your service may be restricted."
+            )
+        return facts.say("Your balance has fallen below zero: your service may be restricted.")
 
     def rows(self, facts: Facts) -> list[tuple[str, str]]:
         return [
-            ("Credit limit", facts.credit_limit or "none"),
-            ("Used up since", facts.fell_at),
+            (facts.say("Credit limit"), facts.credit_limit or facts.say("none")),
+            (facts.say("Used up since"), facts.fell_at),
             *super().rows(facts),
         ]

@@ -9,15 +9,15 @@ class LowBalance(Kind):
     tells = True
 
     def subject(self, facts: Facts) -> str:
-        return f"Low balance: {facts.balance} on account {facts.account}"
+        return facts.say("Low balance: {balance} on account {account}")
 
     def lead(self, facts: Facts) -> str:
-        return f"Your balance has fallen below {facts.threshold}. {facts.outlook}".rstrip()
+        return facts.say("Your balance has fallen below {threshold}. {outlook}").rstrip()
 
     def rows(self, facts: Facts) -> list[tuple[str, str]]:
         return [
-            ("Alert set at", facts.threshold),
-            ("Below it since", facts.fell_at),
-            ("Credit limit", facts.credit_limit),
+            (facts.say("Alert set at"), facts.threshold),
+            (facts.say("Below it since"), facts.fell_at),
+            (facts.say("Credit limit"), facts.credit_limit),
             *super().rows(facts),
         ]

@@ -9,17 +9,22 @@ class Reminder(Kind):
     can_be_declined = True
 
     def subject(self, facts: Facts) -> str:
-        return f"Reminder {facts.reminder_number}: balance still low, {facts.balance} on account {facts.account}"
+        return facts.say("Reminder {reminder_number}: balance still low, {balance} on account {account}")
 
     def lead(self, facts: Facts) -> str:
-        days = {0: "", 1: ", for a day now"}.get(facts.days_below, f", for {facts.days_below} days now")
-        return f"Your balance is still below {facts.threshold}{days}. {facts.outlook}".rstrip()
+        if facts.days_below > 1:
+            said = facts.say("Your balance is still below {threshold}, for {days_below} days now. {outlook}")
+        elif facts.days_below == 1:
+            said = facts.say("Your balance is still below {threshold}, for a day now. {outlook}")
+        else:
+            said = facts.say("Your balance is still below {threshold}. {outlook}")
+        return said.rstrip()
 
     def rows(self, facts: Facts) -> list[tuple[str, str]]:
         return [
-            ("Alert set at", facts.threshold),
-            ("Below it since", facts.fell_at),
-            ("Reminder", f"number {facts.reminder_number}"),
-            ("Credit limit", facts.credit_limit),
+            (facts.say("Alert set at"), facts.threshold),
+            (facts.say("Below it since"), facts.fell_at),
+            (facts.say("Reminder"), facts.say("number {reminder_number}")),
+            (facts.say("Credit limit"), facts.credit_limit),
             *super().rows(facts),
         ]

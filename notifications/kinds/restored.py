@@ -10,16 +10,16 @@ class Restored(Kind):
     can_be_declined = True
 
     def subject(self, facts: Facts) -> str:
-        return f"Balance restored: {facts.balance} on account {facts.account}"
+        return facts.say("Balance restored: {balance} on account {account}")
 
     def lead(self, facts: Facts) -> str:
-        return "Thank you. There is nothing more that you need to do."
+        return facts.say("Thank you. There is nothing more that you need to do.")
 
     def rows(self, facts: Facts) -> list[tuple[str, str]]:
         return [
-            ("Recovered", facts.recovered_at),
-            ("Was low since", facts.fell_at),
-            ("Alert set at", facts.threshold),
-            ("Credit limit", facts.credit_limit),
+            (facts.say("Recovered"), facts.recovered_at),
+            (facts.say("Was low since"), facts.fell_at),
+            (facts.say("Alert set at"), facts.threshold),
+            (facts.say("Credit limit"), facts.credit_limit),
             *super().rows(facts),
         ]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -78,8 +78,15 @@ def start_cold(*arguments: str) -> subprocess.Popen[str]:
 
 
 def finish(process: Running, *, seconds: float = 120) -> tuple[int, dict[str, Any]]:
-    """Wait for a command that was started with `--json`: its exit status and its answer."""
-    out, err = process.communicate(timeout=seconds)
+    """Wait for a command that was started with `--json`: its exit status and its answer. After too long it is ended."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=20)
+        process.kill()
+        raise
     assert out, err
     return process.returncode, json.loads(out)
 

@@ -25,6 +25,7 @@ import benchmarks
 from billing.models import BalanceAlert, Customer, Episode, Partner
 from notifications import formats
 from notifications.facts import PACE_ENTRIES, Pace, Recurring, paces_of
+from notifications.languages import words_of
 from notifications.models import NotificationContent, NotificationLog
 from notifications.rendering import Unusable, assemble, for_backend, render
 from tests.factories import harbour, make_customer, make_entry, make_reversal
@@ -102,7 +103,7 @@ class TestTimes:
         ("zone", "language", "written"),
         [
             ("Europe/London", "en-GB", "2 July 2026, 13:00 BST"),
-            ("Europe/Berlin", "de", "2 July 2026, 14:00 CEST"),
+            ("Europe/Berlin", "de-AT", "2. Juli 2026, 14:00 CEST"),
             ("America/New_York", "en-US", "July 2, 2026, 8:00\N{NARROW NO-BREAK SPACE}AM EDT"),
             ("Asia/Kathmandu", "ne", "2 July 2026, 17:45 UTC+05:45"),
             ("Pacific/Kiritimati", "en", "3 July 2026, 02:00 UTC+14:00"),
@@ -300,13 +301,13 @@ class TestAMail:
         written = render(make_owed("exhausted", make_exhausted("-50.01", credit_limit=50)))
         assert "your credit limit of £50.00: your service may be restricted." in on_one_line(written.text)
 
-    def test_stands_in_the_customers_zone_and_the_partners_money(self) -> None:
+    def test_stands_in_the_customers_zone_and_the_partners_language(self) -> None:
         adler = make_speaking("de", "EUR", "Europe/Berlin", slug="adler", name="Adler Telefon")
         episode = make_fallen("1004.20", "2000", partner=adler)
         Episode.objects.filter(pk=episode.pk).update(opened_at=NOON)
         text = render(make_owed("low_balance", episode)).text
         assert "1.004,20\N{NO-BREAK SPACE}€" in text
-        assert "2 July 2026, 14:00 CEST" in text
+        assert "2. Juli 2026, 14:00 CEST" in text
 
     def test_escapes_what_is_written_in_html_and_nothing_in_text(self) -> None:
         Partner.objects.filter(pk=harbour().pk).update(name='Fish & "Chips" <Ltd>')
@@ -434,6 +435,7 @@ class TestTheBenchmark:
     @pytest.mark.parametrize("ending", ["txt", "html"])
     def test_has_post_office_write_the_same_mail(self, ending: str) -> None:
         told = {
+            "words": words_of(formats.ENGLISH),
             "subject": "Low balance: €5.00 on account C1",
             "lead": "Your balance has fallen below €10.00.",
             "rows": [("Alert set at", "€10.00"), ("Account", "C1")],
