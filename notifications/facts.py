@@ -54,7 +54,7 @@ class Facts:
 
     def say(self, sentence: str, **named: object) -> str:
         """The English sentence in the customer's words; facts, and what is named besides, stand in braces."""
-        return self.words.say(sentence, **{**vars(self), **named})
+        return self.words.say(sentence, vars(self) | named if named else vars(self))
 
 
 def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
@@ -112,23 +112,23 @@ def _outlook(log: NotificationLog, pace: "Pace", *, at: datetime, locale: Locale
     elif days < 1.5:
         when = say("in about a day")
     else:
-        when = say("in about {days} days", days=round(days))
+        when = say("in about {days} days", {"days": round(days)})
     told = {"a_day": a_day, "when": when}
     if pace.recurring and is_to_limit:
         return say(
             "It goes down by about {a_day} a day on average; with your recurring charges as they fall due, it will"
             " reach your credit limit {when}.",
-            **told,
+            told,
         )
     if pace.recurring:
         return say(
             "It goes down by about {a_day} a day on average; with your recurring charges as they fall due, it will"
             " reach zero {when}.",
-            **told,
+            told,
         )
     if is_to_limit:
-        return say("At its recent pace of about {a_day} a day, it will reach your credit limit {when}.", **told)
-    return say("At its recent pace of about {a_day} a day, it will reach zero {when}.", **told)
+        return say("At its recent pace of about {a_day} a day, it will reach your credit limit {when}.", told)
+    return say("At its recent pace of about {a_day} a day, it will reach zero {when}.", told)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ missing in one. A new language is one file. Where a customer's has none, the wor
 written as that language does.
 """
 
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from babel import Locale
@@ -16,11 +18,12 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from jinja2 import pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 CATALOGUES = Path(__file__).parent / "catalogues"
 ENGLISH = "en"
 KEPT = 4096
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 class Words:
@@ -30,9 +33,10 @@ class Words:
         self.tag = tag
         self.said = lru_cache(maxsize=KEPT)(translations.gettext)
 
-    def say(self, sentence: str, **named: object) -> str:
+    def say(self, sentence: str, named: Mapping[str, object] = NOTHING) -> str:
         """The English sentence in this language, what stands in braces filled in. KeyError: it names what is not."""
-        return self.said(sentence).format_map(named)
+        said = self.said(sentence)
+        return said.format_map(named) if "{" in said else said
 
 
 @cache
@@ -63,8 +67,9 @@ def _catalogue(locale: Locale) -> Path:
 
 @pass_context
 def say(context: Context, sentence: str, **named: object) -> Any:
-    """`Words.say` for templates, in the words of the mail. Within HTML what is filled in is escaped, as everywhere."""
-    said = context["words"].said(sentence)
-    if context.eval_ctx.autoescape:
-        said = Markup(said)  # noqa: S704 - a sentence of ours
-    return said.format(**named) if named else said
+    """`Words.say` as a filter of templates, in the words of the mail. Within HTML, what is filled in is escaped."""
+    words: Words = context["words"]
+    if not context.eval_ctx.autoescape:
+        return words.say(sentence, named)
+    # Not `Markup.format`, which takes ten times as long for the same.
+    return Markup(words.say(sentence, {name: escape(text) for name, text in named.items()}))  # noqa: S704 - it is escaped

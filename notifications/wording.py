@@ -24,8 +24,7 @@ def environment(**options: Any) -> Environment:
         "keep_trailing_newline": True,
     }
     made = Environment(**options)  # noqa: S701 - it is on for every .html
-    made.filters |= {"wrapped": wrapped, "in_a_link": in_a_link}
-    made.globals["say"] = languages.say
+    made.filters |= {"wrapped": wrapped, "in_a_link": in_a_link, "say": languages.say}
     return made
 
 

@@ -9,11 +9,13 @@ import pytest
 from babel import Locale
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
+from jinja2 import nodes
 
 from ivy.portal import words
 from notifications import formats, languages, rendering
 from notifications.kinds import KINDS
 from notifications.models import NotificationLog
+from notifications.wording import environment
 from tests.notifications.mails import make_apology, make_exhausted, make_fallen, make_owed, make_speaking
 
 ROOT = Path(__file__).parents[2]
@@ -25,11 +27,12 @@ OTHERS = [tag for tag in languages.written() if tag != "en"]
 
 def sentences() -> set[str]:
     """All that is said through `say`, in Python and in templates."""
-    found = [
-        *extract_from_dir(ROOT / "notifications", [("**.py", "python")], keywords={"say": None}),
-        *extract_from_dir(ROOT / "templates/mail", [("**", "jinja2.ext:babel_extract")], keywords={"say": None}),
-    ]
-    return {sentence for _, _, sentence, _, _ in found if isinstance(sentence, str)}
+    python = extract_from_dir(ROOT / "notifications", [("**.py", "python")], keywords={"say": None})
+    templates = [path.read_text() for path in (ROOT / "templates/mail").iterdir()]
+    filters = [found for text in templates for found in environment().parse(text).find_all(nodes.Filter)]
+    return {sentence for _, _, sentence, _, _ in python if isinstance(sentence, str)} | {
+        found.node.value for found in filters if found.name == "say" and isinstance(found.node, nodes.Const)
+    }
 
 
 def names_in(sentence: str) -> set[str]:
