@@ -82,6 +82,10 @@ class Command:
         if self.poll() is None:
             signal.pidfd_send_signal(self._pidfd, number)
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """Kill it, as `kill -9` does."""
         self.send_signal(signal.SIGKILL)
