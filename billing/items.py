@@ -22,7 +22,6 @@ from billing.periods import (
     Pause,
     Period,
     Schedule,
-    Timing,
     currency_digits,
     next_due_on,
     periods,
@@ -69,7 +68,8 @@ class Charge:
     """One due period of each of some items. `amount`: positive, in the customer's currency; negative for a credit.
 
     `whole_amount`: what a whole period and one piece cost when this one began.
-    `occurred_at`: the customer's midnight at which the period began (in advance) or had ended (in arrears), in UTC.
+    `occurred_at`: the customer's midnight at which the period began (in advance) or had ended (in arrears), in UTC; of
+    an item charged once, that of its date, whatever its timing.
     """
 
     period: Period
@@ -363,13 +363,12 @@ def _one_off_charge(item: DueItems) -> tuple[list[Charge], date | None]:
 
 
 def _charge_for(item: DueItems, period: Period) -> Charge:
-    day = period.end if item.timing == Timing.ARREARS else period.start
     amount = amount_on(period.start, first=item.amount, changes=item.amounts)
     return Charge(
         period,
         amount,
         _price(amount, item.quantity, period, item.currency),
-        _midnight(day, item.timezone),
+        _midnight(period.due_on, item.timezone),
     )
 
 

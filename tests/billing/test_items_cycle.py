@@ -304,6 +304,11 @@ class TestAOneOffItem:
         porting.refresh_from_db()
         assert porting.next_due_on is None
 
+    def test_occurs_on_its_date_whatever_its_timing(self) -> None:
+        make_one_off(starts_on=date(2026, 3, 10), timing="arrears")
+        assert run(utc(2026, 3, 10)).one_off_charges == 1
+        assert LedgerEntry.objects.get().occurred_at == utc(2026, 3, 10)
+
     def test_is_not_charged_when_it_was_cancelled_before(self) -> None:
         make_one_off(starts_on=date(2026, 3, 10), ends_on=date(2026, 3, 10))
         assert run(utc(2026, 3, 20)).one_off_charges == 0
