@@ -6,14 +6,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.db import DataError, InterfaceError, OperationalError, ProgrammingError
 from django.utils.dateparse import parse_date, parse_datetime
 
 from billing.acting import acting_as
@@ -25,6 +25,10 @@ BAD_INPUT = 2
 REFUSED = 3
 
 UNDEFINED_TABLE = "42P01"
+
+# At both ends of the calendar there is room for the date that any time zone has then.
+FIRST_INSTANT = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+LAST_INSTANT = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class IvyCommand(BaseCommand):
@@ -38,6 +42,19 @@ class IvyCommand(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """The parser of the command line. What is wrong with that is told to programs as well: on stdout, as JSON."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        explain_usage: Callable[[str], NoReturn] = parser.error
+
+        def refuse(message: str) -> NoReturn:
+            if "--json" in sys.argv:
+                self.stdout.write(json.dumps({"error": message}, ensure_ascii=False))
+            explain_usage(message)
+
+        parser.error = refuse  # type: ignore[method-assign]
+        return parser
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run the command; what the surroundings lack is a sentence, not a traceback."""
@@ -55,6 +72,8 @@ class IvyCommand(BaseCommand):
             if getattr(error.__cause__, "sqlstate", None) != UNDEFINED_TABLE:
                 raise
             raise self._failure("The database has no tables of Ivy yet: run migrate first.", FAILED) from error
+        except DataError as error:
+            raise self._failure(f"The database can't hold that: {first_line(error)}.", BAD_INPUT) from error
         except KeyboardInterrupt:
             raise self._failure("Interrupted; what was committed counts, run it again for the rest.", FAILED) from None
 
@@ -122,14 +141,16 @@ class IvyCommand(BaseCommand):
     def time(self, name: str, text: str) -> datetime:
         """An instant as ISO 8601: no zone means UTC, a date its 00:00 UTC. Anything else is refused."""
         try:
-            if (day := parse_date(text)) is not None:
-                return datetime(day.year, day.month, day.day, tzinfo=UTC)
-            at = parse_datetime(text)
+            day = parse_date(text)
+            at = datetime.combine(day, time()) if day is not None else parse_datetime(text)
         except ValueError:
             at = None
         if at is None:
             self.refuse(f"{name}: “{text}” is no time; write it like 2026-03-31 or 2026-03-31T18:00:00+02:00.")
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        if not FIRST_INSTANT <= at <= LAST_INSTANT:
+            self.refuse(f"{name}: “{text}” lies at the end of the calendar, where not every time zone has a date.")
+        return at
 
     def day(self, name: str, text: str) -> date:
         """A date as ISO 8601. Anything else is refused."""

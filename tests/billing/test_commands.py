@@ -314,7 +314,14 @@ REFUSALS = [
             ["run_billing", f"--at={at}"],
             f"--at: “{at}” is no time; write it like 2026-03-31 or 2026-03-31T18:00:00+02:00.",
         )
-        for at in ("yesterday", "2026-02-30", "2026-13-01T00:00:00", "31.03.2026", "12:30")
+        for at in ("yesterday", "2026-02-30", "2026-13-01T00:00:00", "31.03.2026", "12:30", "")
+    ),
+    *(
+        (
+            ["run_billing", f"--at={at}"],
+            f"--at: “{at}” lies at the end of the calendar, where not every time zone has a date.",
+        )
+        for at in ("0001-01-01T00:00:00+14:00", "0001-01-01", "9999-12-31T23:59:59", "9999-12-31T12:00:00-11:00")
     ),
     (["halt", "invoices", REASON], "There is no process “invoices”: calls, items, billing or notifications."),
     (["halt", "calls"], "Say why: --reason “…”. It is kept in the history."),
@@ -428,6 +435,11 @@ class TestACommandAsAProcess:
         assert refused.err == "CommandError: There is no partner “fiord”.\n"
         mistyped = process("run_billing", "--at-time=now")
         assert (mistyped.status, mistyped.out) == (2, "")
+        assert "unrecognized arguments: --at-time=now" in mistyped.err
+
+    def test_says_to_programs_what_is_wrong_with_its_arguments(self) -> None:
+        mistyped = process("run_billing", "--at-time=now", "--json")
+        assert (mistyped.status, mistyped.json) == (2, {"error": "unrecognized arguments: --at-time=now"})
         assert "unrecognized arguments: --at-time=now" in mistyped.err
 
     def test_says_so_when_the_database_is_away(self) -> None:

@@ -244,3 +244,9 @@ class TestTheCommands:
             call_command(*arguments)
         assert refusal.value.returncode == 2
         assert LedgerEntry.objects.count() == 0
+
+    def test_refuse_more_than_a_balance_holds(self) -> None:
+        account = make_customer(balance=1).account
+        with pytest.raises(CommandError, match=r"The database can't hold that: numeric field overflow\.") as refused:
+            call_command("adjust", account, "999999999999", reference="T-3", reason="A slip of the finger.")
+        assert refused.value.returncode == 2

@@ -39,7 +39,7 @@ class Command(IvyCommand):
         parser.add_argument("--items-at-a-time", type=int, default=cycle.ChunkSizes.items, help="Items in a chunk.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        at = self.time("--at", options["at"]) if options["at"] else timezone.now()
+        at = self.time("--at", options["at"]) if options["at"] is not None else timezone.now()
         if at > timezone.now() and not (options["future"] or options["dry_run"]):
             self.refuse(f"--at {at.isoformat()} is in the future; add --future if you mean it.")
         for name in ("max_periods", "workers", "calls_at_a_time", "items_at_a_time"):

@@ -28,7 +28,7 @@ class Command(IvyCommand):
         parser.add_argument("--only-deliver", action="store_true", help="Hand over what is owed; owe nothing new.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        at = self.time("--at", options["at"]) if options["at"] else timezone.now()
+        at = self.time("--at", options["at"]) if options["at"] is not None else timezone.now()
         if at > timezone.now() and not (options["future"] or options["dry_run"]):
             self.refuse(f"--at {at.isoformat()} is in the future; add --future if you mean it.")
         if options["workers"] < 1:
