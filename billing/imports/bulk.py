@@ -30,7 +30,11 @@ def insert_values(model: type[models.Model], names: Sequence[str], rows: Iterabl
     meta = model._meta
     field_of = {column.attname: column for column in meta.concrete_fields}
     columns = ", ".join(_quoted(column) for column in (field_of[name] for name in names))
-    with connection.cursor() as cursor, cursor.copy(f"COPY {meta.db_table} ({columns}) FROM STDIN") as copy:
+    with (
+        connection.cursor() as cursor,
+        connection.wrap_database_errors,  # which Django does for `execute` alone
+        cursor.copy(f"COPY {meta.db_table} ({columns}) FROM STDIN") as copy,
+    ):
         for row in rows:
             copy.write_row(row)
 
