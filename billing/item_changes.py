@@ -125,7 +125,8 @@ def end(reference: str, *, on: date, by: str, with_credit: bool = False) -> Chan
 
     The credit is what was charged for the periods that reach beyond the end, reversals and earlier credits counted,
     less what they would have cost had they ended there: a stub, by the rules and at the amount of each. It is posted
-    once for each item and end. An end may be moved; to a later day only as long as nothing was given back.
+    once for each item and end. An end may be moved; to a later day only as long as nothing was given back, and not
+    beyond the day on which the customer was closed.
     """
     with _locked(reference, with_balance=with_credit) as item:
         if item.kind == ItemKind.ONE_OFF and item.charged_through is not None:
@@ -139,6 +140,12 @@ def end(reference: str, *, on: date, by: str, with_credit: bool = False) -> Chan
             )
         changed = item.ends_on != on
         if changed:
+            closing_day = item.customer.closing_day
+            if closing_day is not None and on > max(item.starts_on, closing_day):
+                raise ItemNotChangeable(
+                    f"The customer “{item.customer.account}” was closed on {closing_day}, and its items with it: the"
+                    f" item “{reference}” can't end on {on}."
+                )
             if item.ends_on is not None and item.ends_on < on and _credits(item).exists():
                 raise ItemNotChangeable(
                     f"The item “{reference}” ended on {item.ends_on}, and what was charged beyond was given back:"

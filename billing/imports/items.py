@@ -7,6 +7,8 @@ fine: nothing more is charged, and nothing is given back; but an end for which s
 
 A changed amount holds for everything that is not charged yet. Once `change_item` gave an item amounts from a date, the
 file may repeat its first amount or its last one; another is an error, since the file does not say from when.
+
+A closed customer gets no new item, and none of its items ends later than it was closed.
 """
 
 from collections.abc import Iterable
@@ -20,7 +22,16 @@ from django.db import connection
 from billing.imports import bulk, csvfile
 from billing.imports.csvfile import Column, CsvSource, Row, Sheet
 from billing.imports.whole import ImportResult, Progress, Tally, all_or_nothing, unwatched
-from billing.models import BillingItem, Customer, Interval, ItemKind, ItemPriceChange, Proration, Timing
+from billing.models import (
+    BillingItem,
+    Customer,
+    CustomerStatus,
+    Interval,
+    ItemKind,
+    ItemPriceChange,
+    Proration,
+    Timing,
+)
 from billing.periods import InvalidSchedule, Schedule
 
 COLUMNS = {
@@ -75,11 +86,15 @@ def _plan(sheet: Sheet) -> "_Plan":
     references = [row.cells["reference"] for row in sheet.rows if "reference" in row.cells]
     accounts = [row.cells["account"] for row in sheet.rows if "account" in row.cells]
     known = {item.reference: item for item in bulk.found_by(BillingItem.objects.all(), "reference", references)}
+    owners = {item.pk: item.customer_id for item in known.values()}
+    customers = dict(bulk.found_by(Customer.objects.values_list("account", "id"), "account", accounts))
+    closed = Customer.objects.filter(status=CustomerStatus.CLOSED)
     return _Plan(
         sheet,
         known,
-        owners={item.pk: item.customer_id for item in known.values()},
-        customers=dict(bulk.found_by(Customer.objects.values_list("account", "id"), "account", accounts)),
+        owners=owners,
+        customers=customers,
+        closed={one.pk: one for one in bulk.found_by(closed, "pk", {*owners.values(), *customers.values()})},
         last_amounts=_last_amounts(item.pk for item in known.values()),
     )
 
@@ -92,6 +107,7 @@ class _Plan:
     known: dict[str, BillingItem]
     owners: dict[int, int]
     customers: dict[str, int]
+    closed: dict[int, Customer]
     last_amounts: dict[int, Decimal]
     new: list[BillingItem] = field(default_factory=list)
     changes: list[tuple[BillingItem, set[str]]] = field(default_factory=list)
@@ -108,7 +124,7 @@ class _Plan:
         changed = self._changed(row, item, values)
         for name in changed:
             setattr(item, name, values[name])
-        if not row.is_bad and (problem := _may_not_be(item)):
+        if not row.is_bad and (problem := _may_not_be(item) or self._charges_a_closed_customer(item, changed)):
             self.sheet.refuse(row, problem)
         if not is_known:
             self.new.append(item)
@@ -150,6 +166,20 @@ class _Plan:
         if "ends_on" in changed and item.ends_on and item.ends_on < (values["ends_on"] or date.max):
             self.prolonged[item.reference] = row
         return changed
+
+    def _charges_a_closed_customer(self, item: BillingItem, changed: set[str]) -> str | None:
+        """Why the item would charge a customer that was closed, in a sentence; None: it would not."""
+        customer = self.closed.get(item.customer_id)
+        if customer is None or not changed & {"customer_id", "starts_on", "ends_on"}:
+            return None
+        closing_day = customer.closing_day
+        assert closing_day is not None
+        words = f"The customer “{customer.account}” was closed on {closing_day}"
+        if item.reference not in self.known:
+            return f"{words}, and gets no new items."
+        if item.ends_on is None or item.ends_on > max(item.starts_on, closing_day):
+            return f"{words}, and its items with it: the item “{item.reference}” ends then at the latest."
+        return None
 
 
 def _last_amounts(item_ids: Iterable[int]) -> dict[int, Decimal]:

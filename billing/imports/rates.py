@@ -5,7 +5,8 @@ error, a new price is a new row with a later `valid_from`. Rows of one prefix fo
 
 - A later row ends the one before it, where that was open or would have ended later, for good: when the later row ends,
   the earlier does not come back.
-- A row put before a later one ends where that begins, unless it says an earlier end; a later one is an error.
+- A row put before a later one ends where that begins, unless it says an earlier end. So it comes to the same in
+  whichever order, and in however many files, the rows are brought.
 - A known rate may get another end and another destination. It never reaches into the rate after it.
 - Prefixes that the file does not name stay as they are, unless the file is full.
 
@@ -178,12 +179,13 @@ def _import(  # noqa: PLR0917
     for validity in validities.values():
         sequences[validity.rate.prefix].append(validity)
     untold = [validity for digits in sequences.keys() - named for validity in sequences[digits]]
-    for digits in sequences.keys() & named:
-        _settle_ends(sheet, sequences[digits])
+    shortened = sum(_settle_ends(sequences[digits]) for digits in sequences.keys() & named)
     told = [validity for validity in validities.values() if validity.row]
     created = sum(1 for validity in told if validity.is_new)
     updated = sum(1 for validity in told if validity.changed and not validity.is_new)
     tally = Tally(created=created, updated=updated, unchanged=len(told) - created - updated)
+    if shortened:
+        tally.notes.append(f"{shortened:,} end before their valid_to: where the next rate of their prefix begins.")
     too_late: list[_Validity] = []
     if full_from is not None:
         too_late = _end(sheet, untold, csvfile.instant(full_from, midnight_in=zone, zone=zone), at)
@@ -233,23 +235,22 @@ def _place(
     known.row, known.values = row, values
 
 
-def _settle_ends(sheet: Sheet, sequence: list[_Validity]) -> None:
-    """Let each rate of a prefix end where the next one begins, if not before; and take over new destinations."""
+def _settle_ends(sequence: list[_Validity]) -> int:
+    """Let each rate of a prefix end where the next one begins, if not before; and take over new destinations.
+
+    How many end before the file says.
+    """
     sequence.sort(key=lambda validity: validity.rate.valid_from or BEGINNING)
+    shortened = 0
     for validity, following in zip_longest(sequence, sequence[1:]):
         end = validity.values.get("valid_to", validity.rate.valid_to)
         limit = following.rate.valid_from if following else None
         if limit is not None and (end is None or end > limit):
-            if end is not None and validity.is_new and validity.row:
-                line = f" (line {following.row.line})" if following.row else ""
-                sheet.refuse(
-                    validity.row,
-                    f"The prefix {validity.rate.prefix} would be valid to {_when(end)}, but another rate of it begins"
-                    f" before that, at {_when(limit)}{line}.",
-                )
+            shortened += validity.values.get("valid_to") is not None
             end = limit
         validity.change("valid_to", end)
         validity.change("destination", validity.values.get("destination", validity.rate.destination))
+    return shortened
 
 
 def _end(sheet: Sheet, untold: list[_Validity], end: datetime, at: datetime) -> list[_Validity]:

@@ -1,3 +1,6 @@
+from datetime import date
+from zoneinfo import ZoneInfo
+
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector
 from django.db import models
@@ -62,6 +65,11 @@ class Customer(models.Model):
 
     def __str__(self) -> str:
         return self.account
+
+    @property
+    def closing_day(self) -> date | None:
+        """The customer's day on which it was closed: no item is charged from it on. None: it is not closed."""
+        return self.closed_at.astimezone(ZoneInfo(self.timezone)).date() if self.closed_at else None
 
 
 class CustomerBalance(models.Model):

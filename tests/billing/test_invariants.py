@@ -631,6 +631,11 @@ ITEMS = [
         "nobody would pay for it",
         lambda: make_item(customer=close(make_customer())),
     ),
+    Breach(
+        "items_of_closed_customers_stay_ended",
+        "nobody would pay for it, either",
+        lambda: update(make_item(), customer=close(make_customer())),
+    ),
     Breach("pause_has_days", "no days to leave out", lambda: make_pause(ends_on=MARCH_END)),
     Breach("pauses_of_an_item_never_overlap", "paused already", lambda: twice(make_pause, item=make_item())),
     Breach(

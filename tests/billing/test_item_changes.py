@@ -13,7 +13,16 @@ from django.db import IntegrityError, connection, transaction
 
 from billing import corrections, cycle, item_changes
 from billing.item_changes import Change, ItemNotChangeable
-from billing.models import BillingItem, CustomerBalance, ItemKind, ItemPause, ItemPriceChange, LedgerEntry, Process
+from billing.models import (
+    BillingItem,
+    Customer,
+    CustomerBalance,
+    ItemKind,
+    ItemPause,
+    ItemPriceChange,
+    LedgerEntry,
+    Process,
+)
 from billing.preview import preview
 from billing.reconcile import checks
 from tests.billing.at_once import at_once, locked_balances, meanwhile, real_commits
@@ -433,6 +442,14 @@ class TestAnEnd:
     def test_before_the_start_is_refused(self) -> None:
         with pytest.raises(ItemNotChangeable, match="would end on 2026-02-28, before it starts on 2026-03-01"):
             end(make_item(), date(2026, 2, 28))
+
+    def test_beyond_the_day_on_which_the_customer_was_closed_is_refused(self) -> None:
+        item = make_item()
+        closed_at = datetime(2026, 3, 15, tzinfo=UTC)
+        Customer.objects.filter(pk=item.customer_id).update(status="closed", closed_at=closed_at)
+        with pytest.raises(ItemNotChangeable, match="was closed on 2026-03-15, and its items with it"):
+            end(item, APRIL_1)
+        assert end(item, MARCH_15) == Change(False, MARCH_15)
 
 
 class TestAnItemNobodyKnows:

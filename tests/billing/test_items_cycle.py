@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -397,6 +397,31 @@ class TestTheStatusOfACustomer:
         Customer.objects.filter(pk=tanaka.pk).update(status="closed", closed_at=utc(2026, 3, 20, 12))
         run(utc(2026, 6, 1))
         assert periods_of(usage) == [("2026-03-01", "2026-03-21")]  # two in the morning of the 21st, there
+
+    @pytest.mark.parametrize(
+        ("fields", "edit", "because"),
+        [
+            ({}, {"ends_on": None}, "its end was taken back"),
+            ({}, {"ends_on": date(2026, 3, 22)}, "it would end a day later"),
+            ({"starts_on": date(2026, 5, 1)}, {"starts_on": date(2026, 4, 1)}, "it ended where it was to start"),
+        ],
+    )
+    def test_closed_leaves_no_item_that_charges_later(
+        self, fields: dict[str, Any], edit: dict[str, Any], because: str
+    ) -> None:
+        lindqvist = make_customer()
+        trunk = make_item(customer=lindqvist, **fields)
+        Customer.objects.filter(pk=lindqvist.pk).update(status="closed", closed_at=utc(2026, 3, 21))
+        with pytest.raises(IntegrityError, match="would charge a customer who is closed"), transaction.atomic():
+            BillingItem.objects.filter(pk=trunk.pk).update(**edit)
+        assert BillingItem.objects.filter(pk=trunk.pk).update(ends_on=trunk.starts_on) == 1, f"refused though {because}"
+
+    def test_active_again_may_have_its_items_again(self) -> None:
+        lindqvist = make_customer()
+        trunk = make_item(customer=lindqvist)
+        Customer.objects.filter(pk=lindqvist.pk).update(status="closed", closed_at=utc(2026, 3, 21))
+        Customer.objects.filter(pk=lindqvist.pk).update(status="active")
+        assert BillingItem.objects.filter(pk=trunk.pk).update(ends_on=None) == 1
 
 
 class TestAnItemThatCannotBeCharged:
