@@ -208,7 +208,8 @@ def why_this_prefix(rate: Rate, number: str, *, at: datetime, valid: str) -> str
     if shorter:
         told += f" Shorter ones that would fit: {', '.join(map(_prefix, shorter))}."
     if later:
-        told += f" ({', '.join(later)} was entered only after the call was billed.)"
+        were = "was" if len(later) == 1 else "were"
+        told += f" ({', '.join(later)} {were} entered only after the call was billed.)"
     return told
 
 
