@@ -371,7 +371,8 @@ def _which_days(period: ItemPeriod, every: str) -> Iterator[str]:
         case Kind.PART:
             pauses = item.pauses.filter(Q(starts_on=period.end_on) | Q(ends_on=period.start_on)).order_by("starts_on")
             told = [
-                f"paused from {_day(one.starts_on)} {f'to {_day(one.ends_on)}' if one.ends_on else 'on'}"
+                f"paused from {_day(one.starts_on)}"
+                f" {f'to {_day(one.ends_on - timedelta(days=1))}' if one.ends_on else 'on'}"
                 for one in pauses
             ]
             why = f"it was {' and '.join(told)}" if told else "what a pause, or an end that was moved, left of it"
@@ -381,6 +382,11 @@ def _which_days(period: ItemPeriod, every: str) -> Iterator[str]:
         yield f"Parts of a period are not reckoned by days with this item: this one is charged {full}."
     elif item.proration == Proration.FIXED_30:
         yield f"Every month counts thirty days here: these are {period.days} of {period.whole_days}."
+    elif (days := (period.end_on - period.start_on).days) > period.days:
+        yield (
+            f"These are {days} days, and {period.days} of them are charged: no parts of a period cost more than a whole"
+            f" one, which has {period.whole_days} days."
+        )
     else:
         yield f"These are {period.days} of the {period.whole_days} days of a whole period."
 

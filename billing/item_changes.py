@@ -9,7 +9,7 @@ Nothing here is halted.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -206,8 +206,8 @@ def _give_back(item: BillingItem, *, on: date, by: str) -> corrections.Correctio
             amount += charged - kept
             charged_through = period.end_on
             told.append(
-                f"{period.start_on} to {period.end_on} was charged {charged:.{digits}f}, and costs {kept:.{digits}f}"
-                f" until {on}"
+                f"{period.start_on} to {period.end_on - timedelta(days=1)} was charged {charged:.{digits}f}, and costs"
+                f" {kept:.{digits}f} until {on}"
             )
     given_back = sum(_credits(item).values_list("amount", flat=True), Decimal(0))
     if given_back:

@@ -335,6 +335,12 @@ class TestAnItem:
             ),
             ({"ends_on": date(2026, 3, 11), "proration": "fixed_30"}, (3, 2), 2, "these are 10 of 30."),
             ({"ends_on": date(2026, 3, 11), "proration": "none"}, (3, 2), 2, "this one is charged in full."),
+            (
+                {"starts_on": date(2026, 2, 28), "bill_cycle_day": 31, "ends_on": date(2026, 3, 30)},
+                (3, 2),
+                2,
+                "These are 30 days, and 28 of them are charged: no parts of a period cost more than a whole one, which",
+            ),
             ({"timing": "arrears"}, (4, 2), 3, "It was due when its last day was over, on 1 April 2026, and caught"),
             ({"amount": 10}, (3, 2), 2, "Price: 10.00 = 10.00 GBP."),
             ({"kind": "one_off"}, (3, 2), 0, "charged once, on 1 March 2026."),
@@ -345,9 +351,9 @@ class TestAnItem:
         ],
     )
     def test_is_told_by_its_kind(self, fields: dict[str, Any], at: tuple[int, int], step: int, text: str) -> None:
-        make_item(reference="trunk-7", **fields)
+        item = make_item(reference="trunk-7", **fields)
         bill(datetime(2026, *at, 12, tzinfo=UTC))
-        assert text in told("item:trunk-7:2026-03-01")[step]
+        assert text in told(f"item:trunk-7:{item.starts_on}")[step]
 
     def test_tells_since_when_it_costs_so_much_and_of_pauses(self) -> None:
         make_item(reference="trunk-7", customer=lindqvist())
@@ -357,7 +363,7 @@ class TestAnItem:
         bill(datetime(2026, 4, 22, tzinfo=UTC))
         assert told("item:trunk-7:2026-04-01")[1:4] == [
             (
-                "From 1 April 2026 to 10 April 2026: a part of a period; it was paused from 11 April 2026 to 21"
+                "From 1 April 2026 to 10 April 2026: a part of a period; it was paused from 11 April 2026 to 20"
                 " April 2026."
             ),
             "These are 10 of the 30 days of a whole period.",
@@ -370,7 +376,7 @@ class TestAnItem:
         item_changes.end("trunk-7", on=date(2026, 3, 15), by=ASTRID, with_credit=True)
         assert told("credit:item:trunk-7:2026-03-15") == [
             "Something is given back to Café Lindqvist, account 10001: SIP trunk: ended on 2026-03-15.",
-            "2026-03-01 to 2026-04-01 was charged 31.00, and costs 14.00 until 2026-03-15.",
+            "2026-03-01 to 2026-03-31 was charged 31.00, and costs 14.00 until 2026-03-15.",
             "Astrid Holm ended it on <now>.",
             "On <now> it added 17.00 EUR to the balance of account 10001.",
         ]

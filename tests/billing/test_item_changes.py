@@ -327,7 +327,7 @@ class TestAnEnd:
             MARCH_15,
             APRIL_1,
         )
-        assert entry.reason == "2026-03-01 to 2026-04-01 was charged 62.00, and costs 28.00 until 2026-03-15"
+        assert entry.reason == "2026-03-01 to 2026-03-31 was charged 62.00, and costs 28.00 until 2026-03-15"
         assert (entry.description, entry.entered_by) == ("SIP trunk: ended on 2026-03-15", ASTRID)
         assert balance_of(trunk) == -28
         assert run(6, 2).item_charges == 0
