@@ -8,6 +8,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -306,7 +307,7 @@ class TestAnItem:
         )
         bill(datetime(2026, 3, 20, tzinfo=UTC))
         entry = LedgerEntry.objects.get()
-        late = (entry.posted_at.date() - date(2026, 3, 11)).days
+        late = (entry.posted_at.astimezone(ZoneInfo(entry.customer.timezone)).date() - date(2026, 3, 11)).days
         assert told(entry.key) == [
             "SIP trunk (item trunk-7) of Café Lindqvist, account 10001: charged every month, in advance.",
             (
