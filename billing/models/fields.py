@@ -15,8 +15,14 @@ name_of_a_thing = RegexValidator(
 )
 
 
+# To PostgreSQL, which finds what is due, these are the hours of winter, all the year; to Python zones with summer time.
+AMBIGUOUS_ZONES = {"CET", "EET", "MET", "WET"}
+
+
 def validate_time_zone(name: str) -> None:
-    """Raise ValidationError unless `name` is a zone of the IANA time zone database."""
+    """Raise ValidationError unless `name` is a zone of the IANA time zone database, and the same to all who ask."""
+    if name in AMBIGUOUS_ZONES:
+        raise ValidationError(f"“{name}” may have summer time or not; write a place, like Europe/Berlin.")
     if name not in zoneinfo.available_timezones():
         raise ValidationError(f"“{name}” is not a time zone; write it like Europe/Berlin.")
 
