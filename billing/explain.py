@@ -382,10 +382,10 @@ def _which_days(period: ItemPeriod, every: str) -> Iterator[str]:
         yield f"Parts of a period are not reckoned by days with this item: this one is charged {full}."
     elif item.proration == Proration.FIXED_30:
         yield f"Every month counts thirty days here: these are {period.days} of {period.whole_days}."
-    elif (days := (period.end_on - period.start_on).days) > period.days:
+    elif (count := (period.end_on - period.start_on).days) > period.days:
         yield (
-            f"These are {days} days, and {period.days} of them are charged: no parts of a period cost more than a whole"
-            f" one, which has {period.whole_days} days."
+            f"These are {count} days, and {period.days} of them are charged: no parts of a period cost more than a"
+            f" whole one, which has {period.whole_days} days."
         )
     else:
         yield f"These are {period.days} of the {period.whole_days} days of a whole period."
