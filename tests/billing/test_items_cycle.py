@@ -509,14 +509,6 @@ class TestACharge:
         assert all(end <= start for (_, end), (start, _) in pairwise(charged))
 
 
-def _is_accepted(zone: str) -> bool:
-    try:
-        validate_time_zone(zone)
-    except ValidationError:
-        return False
-    return True
-
-
 # The instant at which the customer's day begins, in UTC, and why it is of interest.
 MIDNIGHTS = [
     ("Pacific/Pago_Pago", date(2026, 3, 1), utc(2026, 3, 1, 11), "the last to see a day begin: UTC-11"),
@@ -537,18 +529,18 @@ MIDNIGHTS = [
 
 class TestTheCustomersMidnight:
     def test_is_the_same_to_postgresql_and_python_in_every_zone_that_may_be_entered(self) -> None:
-        zones = [name for name in available_timezones() if _is_accepted(name)]
         days = [utc(2019, 1, 1), utc(2019, 7, 1)]  # long ago: what is new in the one's data is not in the other's
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT name, day, day AT TIME ZONE name FROM pg_timezone_names, unnest(%s::timestamptz[]) day"
                 " WHERE name = ANY(%s)",
-                [days, zones],
+                [days, list(available_timezones())],
             )
-            differing = {
-                zone for zone, day, local in cursor if day.astimezone(ZoneInfo(zone)).replace(tzinfo=None) != local
-            }
-        assert (len(zones) > 400, differing) == (True, set())
+            found = cursor.fetchall()
+        assert len(found) > 800
+        for zone in {zone for zone, day, at in found if day.astimezone(ZoneInfo(zone)).replace(tzinfo=None) != at}:
+            with pytest.raises(ValidationError, match="may have summer time or not"):
+                validate_time_zone(zone)
 
     @pytest.mark.parametrize(
         ("zone", "day", "midnight", "because"), MIDNIGHTS, ids=[f"{zone} {day}" for zone, day, *_ in MIDNIGHTS]
