@@ -40,7 +40,9 @@ class Month:
     """A calendar month of a partner's: `first` is its first day; from `starts_at` to `ends_at`, half-open.
 
     `closed_at`: since when it never changes; None while it is open, though it may have ended. `reaches_back`: the first
-    one that is open, which also holds what was committed only after the month before was closed.
+    one that is open, which also holds what was committed only after the month before was closed. `as_of`: of an open
+    one, the snapshot up to which it is told, so that all that is asked for by it (sheets, totals, lines) is of one
+    moment and adds up, whoever posts meanwhile.
     """
 
     first: date
@@ -49,6 +51,7 @@ class Month:
     ends_at: datetime
     closed_at: datetime | None = None
     reaches_back: bool = False
+    as_of: str | None = None
 
     @property
     def is_closed(self) -> bool:
@@ -191,6 +194,7 @@ def _write_statements(closing: MonthClosing, customers: Sequence[int]) -> None:
                 "month": closing.month,
                 "customers": list(customers),
                 "until": closing.last_entry_id,
+                "as_of": None,
             },
         )
 
@@ -317,10 +321,13 @@ def _open_months(partner: Partner, closings: Sequence[MonthClosing]) -> list[Mon
         first = min(partner.created_at.astimezone(zone).date().replace(day=1), this_month)
         starts_at = _midnight(first, zone)
     months: list[Month] = []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_current_snapshot()::text")
+        (as_of,) = cursor.fetchone()
     while first <= this_month:
         following = _next_month(first)
         ends_at = _midnight(following, zone)
-        months.append(Month(first, partner.timezone, starts_at, ends_at, reaches_back=not months))
+        months.append(Month(first, partner.timezone, starts_at, ends_at, reaches_back=not months, as_of=as_of))
         first, starts_at = following, ends_at
     return months
 
@@ -378,7 +385,9 @@ def _closed_sheets(customers: Sequence[Customer], first: date | None = None) -> 
 
 
 def _open_sheets(customers: Sequence[Customer], month: Month) -> list[Sheet]:
-    """What has come to these customers since their last statement, as far as it was posted before the month's end."""
+    """What has come to these customers since their last statement, as far as it was posted before the month's end, and
+    by the moment as of which the month is told.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_OPEN_SHEETS, {"customers": [customer.pk for customer in customers], **_window(month)})
         rows = {row[0]: row[1:] for row in cursor.fetchall()}
@@ -391,7 +400,7 @@ def _open_sheets(customers: Sequence[Customer], month: Month) -> list[Sheet]:
 
 def _window(month: Month) -> dict[str, Any]:
     since = THE_BEGINNING if month.reaches_back else month.starts_at
-    return {"month": month.first, "since": since, "ends_at": month.ends_at, "until": EVER_AFTER}
+    return {"month": month.first, "since": since, "ends_at": month.ends_at, "until": EVER_AFTER, "as_of": month.as_of}
 
 
 def _by_kind(sums: Sequence[Decimal]) -> dict[EntryKind, Decimal]:
@@ -438,9 +447,13 @@ ON CONFLICT (partner_id, month) DO NOTHING
 RETURNING id
 """
 
+# What this transaction posted itself is seen by it, as everywhere.
+_IS_SEEN = """(%(as_of)s::pg_snapshot IS NULL OR pg_visible_in_snapshot(l.posted_in, %(as_of)s::pg_snapshot)
+        OR l.posted_in = pg_current_xact_id_if_assigned())"""
+
 # What came to these customers since their last statement before the month: by the customers' index from the first id
 # that was left, and what transactions posted that were open when that statement's month was closed.
-_SINCE = """
+_SINCE = f"""
 WITH before AS MATERIALIZED (
     SELECT cu.id AS customer_id, cu.currency, coalesce(s.closing_balance, 0) AS balance,
         coalesce(s.next_entry_id, 0) AS first_id, k.ends_at, k.last_entry_id, k.snapshot
@@ -450,17 +463,17 @@ WITH before AS MATERIALIZED (
         WHERE customer_id = cu.id AND month < %(month)s ORDER BY month DESC LIMIT 1
     ) s ON true
     LEFT JOIN billing_monthclosing k ON k.id = s.closing_id
-    WHERE {whose}
+    WHERE {{whose}}
 ), late AS MATERIALIZED (
     SELECT l.* FROM (SELECT DISTINCT pg_snapshot_xip(snapshot) AS id FROM before) open_then
     JOIN billing_ledgerentry l ON l.posted_in = open_then.id
     JOIN before b ON b.customer_id = l.customer_id
-    WHERE l.id < b.first_id AND NOT pg_visible_in_snapshot(l.posted_in, b.snapshot)
+    WHERE l.id < b.first_id AND NOT pg_visible_in_snapshot(l.posted_in, b.snapshot) AND {_IS_SEEN}
 ), line AS (
     SELECT l.* FROM before b
     CROSS JOIN LATERAL (
         SELECT * FROM billing_ledgerentry l
-        WHERE l.customer_id = b.customer_id AND l.id >= b.first_id AND l.id <= %(until)s
+        WHERE l.customer_id = b.customer_id AND l.id >= b.first_id AND l.id <= %(until)s AND {_IS_SEEN}
           AND (b.snapshot IS NULL
                OR NOT is_held(l.posted_at, l.id, l.posted_in, b.ends_at, b.last_entry_id, b.snapshot))
         OFFSET 0
@@ -468,7 +481,7 @@ WITH before AS MATERIALIZED (
     UNION ALL
     SELECT * FROM late
 )
-"""
+"""  # noqa: S608 - texts of ours
 _OF_CUSTOMERS = _SINCE.format(whose="cu.id = ANY(%(customers)s::bigint[])")
 _OF_PARTNER = _SINCE.format(whose="cu.partner_id = %(partner)s")
 

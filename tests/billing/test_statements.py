@@ -425,6 +425,22 @@ class TestAPage:
             assert [one.customer for one in rest] == [okafor]
             close_at(SEPTEMBER_END)
 
+    @pytest.mark.parametrize("reaches_back", [True, False])
+    def test_of_an_open_month_is_of_one_moment_whoever_posts_meanwhile(
+        self, fjord: Partner, lindqvist: Customer, reaches_back: bool
+    ) -> None:
+        if not reaches_back:
+            close_at(SEPTEMBER_END)
+        make_entry(customer=lindqvist)
+        month = statements.months_of(fjord)[0]
+        (told,) = statements.sheets_in(fjord, month)
+        make_entry(customer=lindqvist)
+        (total,) = statements.totals_of(fjord, month)
+        listed = list(statements.lines_of([told]))
+        assert told.entry_count == total.entry_count == len(listed) == 1
+        assert told.closing_balance == total.closing_balance == listed[-1].balance == 10
+        assert sheet(lindqvist, month.first).closing_balance == 20
+
     def test_asks_the_same_few_questions_for_many_customers(
         self, fjord: Partner, django_assert_max_num_queries: Any
     ) -> None:
