@@ -6,7 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Sum, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db.models.functions import Coalesce
 
 from billing import balances
 from billing.models import AlertKind, BalanceAlert, Customer, CustomerStatus, Episode, LedgerEntry
@@ -19,6 +20,7 @@ from notifications.models import NotificationLog
 
 A_PAGE = 50
 SHOWN = 10
+ZERO = Decimal(0)
 
 FINE, LOW, EXHAUSTED, CLOSED = "fine", "low", "exhausted", "closed"
 STATES = {FINE: "fine", LOW: "low", EXHAUSTED: "used up", CLOSED: "closed"}
@@ -110,15 +112,16 @@ def look_at(scope: Scope, account: str, *, at: datetime) -> Picture:
 def ledger(scope: Scope, customer: Customer, *, before: int | None = None) -> tuple[list[Line], bool]:
     """The customer's entries, the one posted last first, each with the balance behind it; and whether more follow.
 
-    `before`: the id of the last one seen already. Two queries by index; those that were posted meanwhile move nothing.
+    `before`: the id of the last one seen already. One query by index: entries and balance are of one moment, whatever
+    is posted meanwhile.
     """
-    entries = scope.entries().filter(customer=customer)
-    balance = customer.balance_row.balance
+    entries = scope.entries().filter(customer=customer).annotate(balance_now=F("customer__balance_row__balance"))
     if before is not None:
-        later = entries.filter(pk__gte=before).aggregate(amount=Sum("amount"))["amount"]
-        balance -= later or Decimal(0)
-        entries = entries.filter(pk__lt=before)
+        later = LedgerEntry.objects.filter(customer=customer, pk__gte=before).order_by().values("customer")
+        sum_of_later = Subquery(later.annotate(amounts=Sum("amount")).values("amounts"))
+        entries = entries.filter(pk__lt=before).annotate(balance_now=F("balance_now") - Coalesce(sum_of_later, ZERO))
     found = list(entries.order_by("-pk")[: A_PAGE + 1])
+    balance = found[0].balance_now if found else ZERO
     lines = []
     for entry in found[:A_PAGE]:
         lines.append(Line(entry, balance))

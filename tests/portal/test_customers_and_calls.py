@@ -132,6 +132,14 @@ class TestACustomer:
             assert newer.balance - newer.entry.amount == older.balance
         assert seen[-1].balance == seen[-1].entry.amount
 
+    def test_has_a_ledger_whose_balances_are_of_one_moment_whoever_posts_meanwhile(self, scope: Scope) -> None:
+        customer = scope.customer(customer_of(scope, balance=100).account)
+        factories.make_entry(customer=customer, key="payment:bank:1", amount=Decimal(5))
+        (newest, oldest), _ = customers.ledger(scope, customer)
+        assert (newest.balance, oldest.balance) == (105, 100)
+        (below,), _ = customers.ledger(scope, customer, before=newest.entry.pk)
+        assert below.balance == 100
+
     def test_has_a_ledger_file_with_every_entry(self, scope: Scope, at: Client) -> None:
         customer = customer_of(scope, account="A-1", balance=7)
         factories.make_entry(customer=customer, key="payment:bank:1", amount=Decimal("3.25"))
