@@ -10,6 +10,8 @@ from billing.models import Direction
 from ivy.portal import calls, customers
 
 DAYS_AT_FIRST = 7
+# A month and a zone away from the ends of what is looked through.
+FIRST_DAY, LAST_DAY = date(1990, 3, 1), date(2199, 12, 1)
 
 
 class CustomersForm(forms.Form):
@@ -50,13 +52,14 @@ class CallsForm(forms.Form):
             return cleaned
         today = timezone.localdate()
         until: date = cleaned.get("until") or today
+        if not FIRST_DAY <= until < LAST_DAY:
+            self.add_error("until", "There were no calls then.")
+            return cleaned
         since: date = cleaned.get("since") or until - timedelta(days=DAYS_AT_FIRST - 1)
         if since > until:
             self.add_error("since", "It lies behind the last day.")
         elif (until - since).days >= calls.LONGEST_DAYS:
             self.add_error("since", f"Ask for at most {calls.LONGEST_DAYS} days at once.")
-        elif not date(1990, 1, 1) <= since <= until <= date(2200, 1, 1):
-            self.add_error("since", "There were no calls then.")
         else:
             cleaned |= {"since": since, "until": until}
         return cleaned
@@ -83,7 +86,12 @@ def place(text: str) -> tuple[datetime, int] | None:
         began = datetime.fromisoformat(at)
     except ValueError:
         return None
-    if began.tzinfo is None or not (number.isascii() and number.isdecimal()) or len(number) > 18:
+    if (
+        began.tzinfo is None
+        or not calls.EARLIEST <= began < calls.LATEST
+        or not (number.isascii() and number.isdecimal())
+        or len(number) > 18
+    ):
         return None
     return began, int(number)
 

@@ -8,7 +8,7 @@ hours of a halt, are left out as a whole: asking call by call would take the lon
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +20,8 @@ from ivy.portal.scope import Scope
 
 A_PAGE = 50
 LONGEST_DAYS = 31
+# Nobody asks for calls outside of these; and none of the steps below leads out of the calendar.
+EARLIEST, LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 STEPS = tuple(timedelta(minutes=15) * 2**number for number in range(13))  # to 43 days
 TOTAL_SECONDS = 5
 ROWS_AT_A_TIME = 5_000

@@ -138,6 +138,8 @@ def calls(request: ApiRequest, asked: Query[told.Calls]) -> dict[str, Any]:
         scope.refuse_when_limited()
     if not timedelta(0) < asked.until - asked.since <= LONGEST_RANGE:
         raise BadInput("until", f"It lies behind `since`, by at most {LONGEST_RANGE.days} days.")
+    if asked.since < billed_calls.EARLIEST or asked.until > billed_calls.LATEST:
+        raise BadInput("since", "There were no calls then.")
     wanted = billed_calls.Asked(
         since=asked.since,
         until=asked.until,
