@@ -5,7 +5,6 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.forms import SetPasswordMixin
-from django.core.validators import validate_email
 
 from billing.alerts import Terms
 from billing.models import Customer
@@ -13,6 +12,10 @@ from ivy.accounts.models import User
 from ivy.portal import logos, words
 from ivy.portal.models import Invitation, PortalUser, Resource, Role
 from ivy.portal.scope import Scope
+
+AN_ADDRESS = forms.EmailField(max_length=254)
+# Each fall mails all of them, and what one partner lets go out counts against what all may be sent.
+MOST_RECIPIENTS = 10
 
 ROLES = [
     (Role.VIEWER.value, "Viewer: sees everything, changes nothing"),
@@ -82,7 +85,7 @@ class BrandForm(forms.Form):
         label="Reply address of mails", max_length=254, required=False, help_text="Where answers of customers go."
     )
     colour = forms.RegexField(
-        r"^#[0-9a-fA-F]{6}$",
+        r"\A#[0-9a-fA-F]{6}\Z",
         label="Colour",
         widget=forms.TextInput(attrs={"type": "color"}),
         help_text="Of links and buttons. It is made darker or lighter where it could not be read otherwise.",
@@ -138,17 +141,20 @@ class AlertForm(TermsForm):
         required=False,
         max_length=4000,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="One address a line. Empty: the customer's own address.",
+        help_text=f"One address a line, at most {MOST_RECIPIENTS}. Empty: the customer's own address.",
     )
 
     def clean_recipients(self) -> tuple[str, ...]:
-        addresses = [line.strip().lower() for line in self.cleaned_data["recipients"].splitlines() if line.strip()]
+        lines = self.cleaned_data["recipients"].splitlines()
+        addresses = {line.strip().lower() for line in lines if line.strip()}
+        if len(addresses) > MOST_RECIPIENTS:
+            raise forms.ValidationError(f"Give at most {MOST_RECIPIENTS} addresses.")
         for address in addresses:
             try:
-                validate_email(address)
+                AN_ADDRESS.clean(address)
             except forms.ValidationError:
                 raise forms.ValidationError(f"“{address}” is no address.") from None
-        return tuple(sorted(set(addresses)))
+        return tuple(sorted(addresses))
 
     @property
     def terms(self) -> Terms:

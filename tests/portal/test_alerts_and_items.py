@@ -62,7 +62,7 @@ class TestAlertsOfACustomer:
         assert "ended" in said(at.post(url, {"which": "25", "do": "end"}, follow=True))
         assert at.post(url, {"which": "25", "do": "end"}).status_code == 404
 
-    @pytest.mark.parametrize("which", ["nonsense", "NaN", "Infinity", "1e99", "77"])
+    @pytest.mark.parametrize("which", ["nonsense", "NaN", "Infinity", "1e99", "1e999999999", "-1e999999999", "77"])
     def test_that_are_not_there_are_not_there(self, at: Client, customer, which: str) -> None:
         url = reverse("portal:change_alert", args=["A-1"])
         assert at.post(url, {"which": which, "threshold": "1", "remind_at_most": "3"}).status_code == 404
@@ -72,6 +72,20 @@ class TestAlertsOfACustomer:
         answer = at.post(url, {"threshold": "20", "remind_at_most": "2", "recipients": "nobody"})
         assert answer.status_code == 400
         assert "“nobody” is no address." in answer.content.decode()
+
+    @pytest.mark.parametrize(
+        ("recipients", "told"),
+        [
+            ("\n".join(f"{number}@corner.example" for number in range(11)), "at most 10 addresses"),
+            (f"till@{'.'.join(['x' * 60] * 4)}.{'y' * 20}.example", "is no address"),
+        ],
+        ids=["too many", "too long"],
+    )
+    def test_tell_a_few_people_and_no_crowd(self, at: Client, customer, recipients: str, told: str) -> None:
+        url = reverse("portal:change_alert", args=["A-1"])
+        answer = at.post(url, {"threshold": "20", "remind_at_most": "2", "recipients": recipients})
+        assert answer.status_code == 400
+        assert told in answer.content.decode()
 
     def test_are_looked_at_and_not_changed_by_viewers(self, at: Client, manager: PortalUser, customer) -> None:
         PortalUser.objects.filter(pk=manager.pk).update(role="viewer")

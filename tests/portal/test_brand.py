@@ -69,6 +69,7 @@ class TestABrand:
         [
             {"colour": "red"},
             {"colour": "#12345"},
+            {"colour": "#123456\n"},
             {"colour": "#123456; } body { display: none"},
             {"name": "Harbour\nBcc: x@example.com"},
             {"name": ""},

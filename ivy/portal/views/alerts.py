@@ -18,6 +18,7 @@ from ivy.portal.scope import NOT_THERE
 from notifications.rendering import Unusable
 
 MAILS_SHOWN = 20
+LARGEST = Decimal(10) ** 12
 
 
 @portal_page()
@@ -156,6 +157,6 @@ def _amount(text: str) -> Decimal:
         amount = Decimal(text)
     except InvalidOperation:
         raise Http404(NOT_THERE) from None
-    if not amount.is_finite() or abs(amount) >= Decimal(10) ** 12:
+    if not amount.is_finite() or not -LARGEST < amount < LARGEST:
         raise Http404(NOT_THERE)
     return amount
