@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core import signing
 from django.core.mail import EmailMessage
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Sum
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -103,9 +103,13 @@ def withdraw(invitation: Invitation) -> bool:
 
 
 def _keep_the_pace(partner: Partner) -> None:
-    """Nobody uses Ivy to fill other people's mailboxes. Whoever invites for the partner at this moment waits."""
+    """Nobody uses Ivy to fill other people's mailboxes. Whoever invites for the partner at this moment waits.
+
+    Of an invitation that was sent within the hour, all mails count: so the more often one was sent, the seldomer.
+    """
     Partner.objects.select_for_update().get(pk=partner.pk)
-    if Invitation.objects.filter(partner=partner, sent_at__gt=Now() - timedelta(hours=1)).count() >= MAILS_AN_HOUR:
+    lately = Invitation.objects.filter(partner=partner, sent_at__gt=Now() - timedelta(hours=1))
+    if (lately.aggregate(mails=Sum("mail_number"))["mails"] or 0) >= MAILS_AN_HOUR:
         raise NotPossible(f"{MAILS_AN_HOUR} invitations were sent within an hour; wait a little.")
 
 

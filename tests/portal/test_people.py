@@ -134,6 +134,19 @@ class TestInviting:
         assert "wait a little" in answer.text
         assert not Invitation.objects.filter(email="more@harbour.example").exists()
 
+    def test_fills_no_mailbox_by_sending_one_again_and_again(self, owner: PortalUser) -> None:
+        invitation = people.invite(
+            owner.partner, email="jonas@harbour.example", role=Role.VIEWER, by="mei@harbour.example"
+        ).invitation
+        for _ in range(people.MAILS_AN_HOUR - 1):
+            a_minute_later()
+            Invitation.objects.update(sent_at=F("sent_at") + timedelta(minutes=1))
+            people.send_again(invitation)
+        a_minute_later()
+        with pytest.raises(people.NotPossible, match="wait a little"):
+            people.send_again(invitation)
+        assert len(mail.outbox) == people.MAILS_AN_HOUR
+
     def test_stands_although_the_mail_server_is_away(self, at: Client, settings: Settings) -> None:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
