@@ -1,7 +1,7 @@
 """CSV files for partners, of any length: written row by row while they are read, in constant memory.
 
 A spreadsheet takes a cell that begins with = + - @ for a formula. Such a cell gets an apostrophe before it, unless it
-is a number.
+is a number. So does what would be such a cell in countries whose spreadsheets part cells at semicolons.
 """
 
 import csv
@@ -17,6 +17,7 @@ from django.utils.http import content_disposition_header
 
 ROWS_AT_A_TIME = 2_000
 FORMULA_BEGINS = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the wide ones, which spreadsheets read alike
+FORMULA_WITHIN = re.compile("(?<=[;\t\r\n])(?=[=+@＝＋－＠-])")  # noqa: RUF001
 NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*")
 
 
@@ -55,7 +56,7 @@ def harmless(cell: object) -> str:
         return f"{cell:f}"
     if isinstance(cell, datetime):
         return cell.isoformat()
-    text = str(cell)
+    text = FORMULA_WITHIN.sub("'", str(cell))
     if text and text[0] in FORMULA_BEGINS and not NUMBER.fullmatch(text):
         return f"'{text}"
     return text

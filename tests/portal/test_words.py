@@ -54,6 +54,8 @@ class TestCells:
             ("\tx", "'\tx"),
             ("\rx", "'\rx"),
             ("＝x", "'＝x"),  # noqa: RUF001 - the wide one
+            ("Bakery;=HYPERLINK(1)", "Bakery;'=HYPERLINK(1)"),
+            ("Bakery\n@x; -y", "Bakery\n'@x; -y"),
             ("+442079460123", "+442079460123"),
             ("-0.03", "-0.03"),
             (Decimal("-0.0300"), "-0.0300"),
