@@ -104,6 +104,13 @@ class TestTheListOfCustomers:
         assert line["name"] == "'=HYPERLINK(1)"
         assert Decimal(line["balance"]) == Decimal("12.5")
 
+    @pytest.mark.parametrize("nonsense", [{"state": "rich"}, {"order": "password"}, {"q": "x" * 101}])
+    def test_is_no_file_of_all_where_the_question_makes_no_sense(self, scope: Scope, at: Client, nonsense) -> None:
+        customer_of(scope, account="A-1")
+        answer = at.get(reverse("portal:customers_file"), nonsense)
+        assert answer.status_code == 400
+        assert "A-1" not in answer.content.decode()
+
 
 class TestACustomer:
     def test_is_told_on_one_page(self, scope: Scope, at: Client) -> None:
@@ -228,6 +235,8 @@ class TestCalls:
             ({"since": "2026-01-01", "until": "2026-03-01"}, "at most 31 days"),
             ({"since": "2026-03-02", "until": "2026-03-01"}, "behind the last day"),
             ({"since": "0001-01-01", "until": "0001-01-02"}, "no calls then"),
+            ({"until": "0001-01-01"}, "no calls then"),
+            ({"until": "9999-12-31"}, "no calls then"),
             ({"number": "1"}, "at least three digits"),
             ({"since": "tomorrow"}, "valid date"),
         ],
@@ -237,7 +246,11 @@ class TestCalls:
             answer = at.get(reverse(name), query)
             assert told in answer.content.decode()
 
-    @pytest.mark.parametrize("after", ["", "x", "2026-01-01", "2026-01-01T00:00:00+00:00_x", "_1", "2026-01-01_99999"])
+    @pytest.mark.parametrize(
+        "after",
+        ["", "x", "2026-01-01", "2026-01-01T00:00:00+00:00_x", "_1", "2026-01-01_99999",
+         "9999-12-31T23:59:59.999999+00:00_1", "0001-01-01T00:00:00+14:00_1"],
+    )  # fmt: skip
     def test_go_on_from_the_first_where_the_place_makes_no_sense(self, at: Client, after: str) -> None:
         assert place(after) is None
         assert at.get(reverse("portal:calls"), {"after": after}).status_code == 200

@@ -35,9 +35,10 @@ def listing(request: PortalRequest) -> HttpResponse:
 def listing_file(request: PortalRequest) -> HttpResponseBase:
     """The same customers as a CSV file, with their balances."""
     form = asked.CustomersForm(request.GET)
-    form.is_valid()
+    if not form.is_valid():  # a file can't say that it holds other customers than were asked for
+        return render(request, "portal/customers.html", {"form": form}, status=400)
     wanted = form.cleaned_data
-    found = customers.listing(request.scope, text=wanted.get("q", ""), state=wanted.get("state", ""))
+    found = customers.listing(request.scope, text=wanted["q"], state=wanted["state"], order=wanted["order"])
     rows = found.values_list("account", "name", "email", "status", "currency", "balance_row__balance", "credit_limit")
     columns = ("account", "name", "email", "status", "currency", "balance", "credit_limit")
     return csv_files.answer("customers.csv", columns, rows.iterator(csv_files.ROWS_AT_A_TIME))
