@@ -16,6 +16,7 @@ from ivy.accounts.models import User
 from ivy.portal import people
 from ivy.portal.models import Invitation, PortalUser, Role
 from tests import factories
+from tests.faults.processes import wait_until
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "a lighthouse in the fog"
@@ -236,6 +237,7 @@ class TestReaders:
 
     def test_reset_their_password_by_mail(self, owner: PortalUser) -> None:
         Client().post(reverse("account_reset_password"), {"email": owner.user.email})
+        wait_until(lambda: mail.outbox, what="the mail")
         assert "/accounts/password/reset/key/" in str(mail.outbox[0].body)
 
     def test_choose_how_they_read(self, at: Client) -> None:

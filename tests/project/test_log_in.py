@@ -1,6 +1,7 @@
 """One log-in for everybody, by e-mail address, guarded against guessing; no signing up."""
 
 import re
+import socket
 from datetime import timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from django.urls import NoReverseMatch, reverse
 from pytest_django import Settings
 
 from ivy.accounts.models import User
+from tests.faults.processes import wait_until
 
 PASSWORD = "correct horse battery staple"
 LOGIN = "/accounts/login/"
@@ -191,6 +193,7 @@ class TestSigningUp:
 
 class TestAForgottenPassword:
     def link_from_the_mail(self) -> str:
+        wait_until(lambda: mail.outbox, what="the mail")
         (message,) = mail.outbox
         match = re.search(r"https?://testserver(/accounts/password/reset/key/\S+)", str(message.body))
         assert match
@@ -212,11 +215,25 @@ class TestAForgottenPassword:
         assert answer.status_code == 302
         assert mail.outbox == []
 
+    def test_is_answered_alike_for_known_and_unknown_addresses_while_the_mail_server_hangs(
+        self, client: Client, bob: User, settings: Settings
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+            settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
+            known = client.post("/accounts/password/reset/", {"email": bob.email})
+            connected, _ = silent.accept()  # the hand-over is under way, and nobody waits for it
+            unknown = Client().post("/accounts/password/reset/", {"email": "stranger@example.org"})
+            connected.close()
+        assert (known.status_code, known["Location"]) == (unknown.status_code, unknown["Location"])
+
 
 class TestTheSecondFactor:
     def test_is_offered_and_can_be_taken_away_by_staff(self, client: Client, ann: User, bob: User) -> None:
         client.force_login(bob)
-        assert "Authenticator App" in client.get("/accounts/2fa/").text
+        answer = client.get("/accounts/2fa/")
+        assert "Authenticator App" in answer.text
+        assert "no-store" in answer["Cache-Control"]
         TOTP.activate(bob, SECRET)
         client.force_login(ann)
         factor = Authenticator.objects.get(user=bob)
