@@ -101,7 +101,8 @@ SELECT (SELECT count(*) FROM looked_at), last.posted_in::text, last.id, theirs.i
 FROM last LEFT JOIN theirs ON true ORDER BY theirs.posted_in, theirs.id
 """
 
+# By the number itself: named without its table, PostgreSQL would go by the text that is asked for, 999 behind 1000.
 _END = """
-SELECT posted_in::text, id FROM billing_ledgerentry
-WHERE posted_in < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY posted_in DESC, id DESC LIMIT 1
+SELECT l.posted_in::text, l.id FROM billing_ledgerentry l
+WHERE l.posted_in < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY l.posted_in DESC, l.id DESC LIMIT 1
 """

@@ -88,6 +88,17 @@ class TestTheFeed:
         make_entry(customer=lindqvist, key="payment:third")
         assert read(lindqvist, now)[0] == ["payment:third"]
 
+    def test_from_now_on_begins_behind_the_latest_transaction_however_many_digits_it_has(self) -> None:
+        lindqvist = make_customer()
+        with another_connection() as other:
+            for transaction in (9, 10):
+                posted_in = POST.replace("entered_by)", "entered_by, posted_in)").replace(
+                    "'')", f"'', '{transaction}')"
+                )
+                other.execute(posted_in, [f"payment:in:{transaction}", lindqvist.pk, lindqvist.currency])
+        assert read(lindqvist)[0] == ["payment:in:9", "payment:in:10"]
+        assert read(lindqvist, feed.end())[0] == []
+
     def test_misses_and_repeats_nothing_while_several_post(self) -> None:
         customers = [make_customer() for _ in range(6)]
         done = threading.Event()
