@@ -113,10 +113,12 @@ def line(
     mark: Decimal | None = None,
     mark_name: str = "",
     name: str = "Balance",
+    tell: Callable[[datetime], str] = words.moment,
+    first_column: str = "Time",
 ) -> Chart:
     """What an amount was through time, as steps: each point holds until the next, the last one until `until`.
 
-    `mark`: a level to see it against, such as a threshold. Points are in the order of time.
+    `mark`: a level to see it against, such as a threshold. Points are in the order of time; `tell` writes their times.
     """
     values = [value for _, value in points]
     scale = _Scale.over([*values, *([mark] if mark is not None else [])])
@@ -134,10 +136,10 @@ def line(
         svg=_svg(title, description, [scale.line_of_zero(), *drawn]),
         top=write(scale.high),
         bottom=write(scale.low),
-        ends=(words.moment(points[0][0]), words.moment(until or points[-1][0])) if points else (),
+        ends=(tell(points[0][0]), tell(until or points[-1][0])) if points else (),
         legend=[(name, "balance"), *([(mark_name, "mark")] if mark is not None else [])],
-        columns=["Time", name],
-        rows=[[words.moment(at), write(value)] for at, value in points],
+        columns=[first_column, name],
+        rows=[[tell(at), write(value)] for at, value in points],
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +21,7 @@ from notifications.models import NotificationLog
 A_PAGE = 50
 SHOWN = 10
 ZERO = Decimal(0)
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 FINE, LOW, EXHAUSTED, CLOSED = "fine", "low", "exhausted", "closed"
 STATES = {FINE: "fine", LOW: "low", EXHAUSTED: "used up", CLOSED: "closed"}
@@ -34,7 +35,10 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A customer with its standing: its state, and in how many days its balance is spent (None: not within months)."""
+    """A customer with its standing: its state, and in how many days its balance is spent.
+
+    None: not within months, or closed. 0 also where it is spent already.
+    """
 
     customer: Customer
     state: str
@@ -131,15 +135,20 @@ def ledger(scope: Scope, customer: Customer, *, before: int | None = None) -> tu
 
 def _row(customer: Any, paces: Any, *, at: datetime) -> Row:
     left = customer.balance_row.balance + customer.credit_limit
-    days = paces[customer.pk].days_until_spent(left, at=at) if customer.pk in paces and left > 0 else None
+    if left <= 0 and customer.status != CustomerStatus.CLOSED:
+        return Row(customer, customer.state, 0)
+    days = paces[customer.pk].days_until_spent(left, at=at) if customer.pk in paces else None
     return Row(customer, customer.state, None if days is None else int(days))
 
 
 def _chart(customer: Customer, days: Sequence[balances.DayBalance], *, threshold: Decimal | None) -> Chart:
     return line(
-        "Balance, the last 90 days",
-        description=f"At the end of each day in {customer.timezone}; today: now.",
+        "Balance at the end of each day, the last 90 days; today: now",
+        description=f"Days are those of {customer.timezone}.",
         points=[(words.midnight(one.day), one.balance) for one in days],
+        until=words.midnight(days[-1].day + DAY) - SECOND,
+        tell=words.day,
+        first_column="Day",
         write=lambda amount: words.money(amount, customer.currency),
         mark=threshold,
         mark_name="Threshold",

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import xml.etree.ElementTree as ET
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -79,6 +80,20 @@ class TestTheListOfCustomers:
         assert states == {"A": "low", "B": "exhausted", "C": "fine", "D": "closed"}
         assert [one.account for one in customers.listing(scope, state="low")] == ["A"]
 
+    @pytest.mark.parametrize(
+        ("balance", "status", "days"),
+        [(30, "active", 27), (0, "active", 0), (-1, "suspended", 0), (-1, "closed", None), (30, "closed", None)],
+    )
+    def test_tells_how_long_a_balance_lasts(self, scope: Scope, at: Client, balance: int, status: str, days) -> None:
+        customer = customer_of(scope, account="A", balance=balance + 14)
+        call = factories.make_call(customer=customer, started_at=timezone.now() - timedelta(days=13))
+        factories.make_call_charge(call, amount=Decimal(-14))
+        closed_at = timezone.now() if status == "closed" else None
+        type(customer).objects.filter(pk=customer.pk).update(status=status, closed_at=closed_at)
+        (row,) = customers.rows(list(customers.listing(scope)), at=timezone.now())
+        assert row.days_left == days
+        assert ("Lasts" in at.get(reverse("portal:customer", args=["A"])).content.decode()) == (status != "closed")
+
     def test_sorts_by_balance(self, scope: Scope) -> None:
         for account, balance in (("A", 3), ("B", -4), ("C", 9)):
             customer_of(scope, account=account, balance=balance)
@@ -120,6 +135,16 @@ class TestACustomer:
         assert "&lt;b&gt;Bold&lt;/b&gt; &amp; Sons" in page
         assert "Trunk of ten lines" in page
         assert "<svg" in page
+
+    def test_has_a_picture_of_its_balance_with_a_step_for_each_day_and_today(self, scope: Scope) -> None:
+        customer_of(scope, account="A-1", balance=40)
+        chart = customers.look_at(scope, "A-1", at=timezone.now()).chart
+        assert chart.columns == ["Day", "Balance"]
+        assert len(chart.rows) == 90
+        assert chart.ends == (chart.rows[0][0], chart.rows[-1][0])
+        assert chart.rows[-1][1] == "£40.00"
+        line = next(one for one in ET.fromstring(chart.svg).iter("polyline"))
+        assert line.get("points", "").split()[-2].startswith("988.9,")
 
     def test_has_a_ledger_whose_balances_run_to_todays_through_all_pages(self, scope: Scope, monkeypatch) -> None:
         monkeypatch.setattr(customers, "A_PAGE", 4)
