@@ -99,6 +99,8 @@ def billed_through(partner_id: int) -> standing.BilledThrough:
     sources = cache.get_or_make(
         f"sources-of-partner-{partner_id}", lambda: standing.sources_of(partner_id), seconds=SOURCES_KEPT
     )
+    if not sources:  # else whose first calls came just now would read for minutes that there are none
+        sources = standing.sources_of(partner_id)
     return standing.billed_through(partner_id, sources=sources)
 
 

@@ -114,6 +114,12 @@ class TestTheFirstPage:
         assert queries() == few
         assert few <= 20
 
+    def test_knows_of_the_first_calls_as_soon_as_they_come(self, mei: Client) -> None:
+        assert "No call was delivered yet" in mei.get("/portal/").text
+        batch = factories.make_batch(delivery=factories.make_delivery(finished_at=MID_MARCH))
+        factories.make_call_charge(factories.make_call(batch=batch, started_at=MID_MARCH))
+        assert "15 Mar 2026, 12:00 GMT" in mei.get("/portal/").text
+
     def test_is_right_without_the_cache(self, mei: Client, settings: Settings) -> None:
         nobody_listens = {**settings.CACHES["redis"], "LOCATION": "redis://127.0.0.1:1/0"}
         settings.CACHES = {**settings.CACHES, "redis": nobody_listens}
