@@ -104,12 +104,16 @@ class Scope:
         return Episode.objects.filter(alert__customer__partner=self.partner)
 
     def mails(self) -> QuerySet[NotificationLog]:
-        """Mails to the partner's customers, in whatever state."""
-        return NotificationLog.objects.filter(customer__partner=self.partner)
+        """Mails to the partner's customers in its own name, in whatever state: what a customer that came from another
+        partner heard before is that one's.
+        """
+        return NotificationLog.objects.filter(customer__partner=self.partner, partner=self.partner)
 
     def item_requests(self) -> QuerySet[ItemRequest]:
-        """What the partner's people asked for."""
-        return ItemRequest.objects.filter(customer__partner=self.partner).select_related("customer")
+        """What the partner's people asked for; not what those of another did, with which the customer was before."""
+        asked_elsewhere = PortalUser.objects.exclude(partner=self.partner).filter(user__email=OuterRef("asked_by"))
+        of_customers = ItemRequest.objects.filter(customer__partner=self.partner).select_related("customer")
+        return of_customers.exclude(Exists(asked_elsewhere))
 
     def people(self) -> QuerySet[PortalUser]:
         """Who may see this portal, or once could."""

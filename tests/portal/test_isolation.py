@@ -197,6 +197,24 @@ def _texts(row: Row, world: World) -> dict[str, str]:
     return {name: value for name, value in (row.form(world) if row.form else {}).items() if isinstance(value, str)}
 
 
+class TestACustomerThatCameFromAnotherPartner:
+    def test_brings_along_no_mail_and_no_wish_of_that_one(self, worlds: tuple[World, World]) -> None:
+        before, now = worlds
+        before.customer.partner = now.partner
+        before.customer.save()
+        client = Client()
+        client.force_login(now.people[Role.OWNER])
+        account = {"account": before.customer.account}
+        for route, ids in (("customer", account), ("items", account), ("customer_alerts", account), ("overview", {})):
+            page = body(client.get(reverse(f"portal:{route}", kwargs=ids)))
+            assert before.people[Role.MANAGER].email not in page
+            assert f"{before.marks[0]} is low" not in page
+            assert f"{before.marks[0]} wants a trunk" not in page
+        assert client.get(reverse("portal:mail"), {"key": before.ids["mail"]}).status_code == 404
+        withdraw = reverse("portal:withdraw_request", kwargs={"number": before.ids["request"]})
+        assert client.post(withdraw).status_code == 404
+
+
 class TestViews:
     def test_touch_no_model_but_through_the_scope(self) -> None:
         for file in sorted(Path(ivy.portal.views.__file__).parent.glob("*.py")):

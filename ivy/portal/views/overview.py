@@ -15,7 +15,7 @@ MAILS = 8
 def overview(request: PortalRequest) -> HttpResponse:
     """Where a partner's customers stand."""
     scope = request.scope
-    mails = scope.mails().filter(partner=scope.partner).select_related("customer", "content").order_by("-pk")
+    mails = scope.mails().select_related("customer", "content").order_by("-pk")
     context = {
         "standings": standing.of_customers(scope.partner.pk),
         "used": page.used(scope.partner.pk, zone=scope.timezone, now=timezone.now()),
