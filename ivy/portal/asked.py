@@ -1,6 +1,6 @@
 """What is asked of lists in the address, made sense of; nonsense is told beside the field, never an error."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
@@ -93,7 +93,7 @@ def place(text: str) -> tuple[datetime, int] | None:
         or len(number) > 18
     ):
         return None
-    return began, int(number)
+    return began.astimezone(UTC), int(number)  # zones may be written farther off than PostgreSQL reads
 
 
 def whole_number(text: str, *, most: int) -> int | None:

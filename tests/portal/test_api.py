@@ -267,6 +267,10 @@ class TestAnAnswer:
                 paged = reader.pages(path, limit=limit)
                 assert [{**one, "as_of": None} for one in paged] == [{**one, "as_of": None} for one in whole]
 
+    def test_reads_times_in_whatever_zone_they_are_written(self, reader: Reader) -> None:
+        asked = {"since": "2026-01-01T00:00:00+23:59", "until": "2026-01-02T00:00:00-23:59"}
+        assert reader.get("/calls", **asked).json()["items"] == []
+
     def test_takes_no_cursor_of_another_list_or_partner(self, reader: Reader, worlds: tuple[World, World]) -> None:
         mine, other = worlds
         for world in worlds:

@@ -280,6 +280,9 @@ class TestCalls:
         assert place(after) is None
         assert at.get(reverse("portal:calls"), {"after": after}).status_code == 200
 
+    def test_go_on_from_a_place_in_whatever_zone_it_is_written(self, at: Client) -> None:
+        assert at.get(reverse("portal:calls"), {"after": "2026-01-01T00:00:00+23:59_1"}).status_code == 200
+
     def test_are_asked_for_by_the_days_of_the_reader(self) -> None:
         with timezone.override("Pacific/Auckland"):
             form = CallsForm({"since": "2026-03-01", "until": "2026-03-01"})

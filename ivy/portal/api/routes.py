@@ -1,7 +1,7 @@
 """The addresses of the API: every one reads, none writes."""
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from functools import wraps
 from inspect import signature
 from typing import Any, get_type_hints
@@ -141,8 +141,8 @@ def calls(request: ApiRequest, asked: Query[told.Calls]) -> dict[str, Any]:
     if asked.since < billed_calls.EARLIEST or asked.until > billed_calls.LATEST:
         raise BadInput("since", "There were no calls then.")
     wanted = billed_calls.Asked(
-        since=asked.since,
-        until=asked.until,
+        since=asked.since.astimezone(UTC),  # zones may be written farther off than PostgreSQL reads
+        until=asked.until.astimezone(UTC),
         account=scope.customer(asked.account).account if asked.account is not None else "",
         direction=asked.direction or "",
     )
