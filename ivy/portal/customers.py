@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 
 from billing import balances
@@ -119,13 +120,15 @@ def ledger(scope: Scope, customer: Customer, *, before: int | None = None) -> tu
     `before`: the id of the last one seen already. One query by index: entries and balance are of one moment, whatever
     is posted meanwhile.
     """
-    entries = scope.entries().filter(customer=customer).annotate(balance_now=F("customer__balance_row__balance"))
+    entries = scope.entries().filter(customer=customer)
+    balance_now: Combinable = F("customer__balance_row__balance")
     if before is not None:
         later = LedgerEntry.objects.filter(customer=customer, pk__gte=before).order_by().values("customer")
         sum_of_later = Subquery(later.annotate(amounts=Sum("amount")).values("amounts"))
-        entries = entries.filter(pk__lt=before).annotate(balance_now=F("balance_now") - Coalesce(sum_of_later, ZERO))
-    found = list(entries.order_by("-pk")[: A_PAGE + 1])
-    balance = found[0].balance_now if found else ZERO
+        balance_now -= Coalesce(sum_of_later, ZERO)
+        entries = entries.filter(pk__lt=before)
+    found = list(entries.annotate(balance_behind=balance_now).order_by("-pk")[: A_PAGE + 1])
+    balance = found[0].balance_behind if found else ZERO
     lines = []
     for entry in found[:A_PAGE]:
         lines.append(Line(entry, balance))
