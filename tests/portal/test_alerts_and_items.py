@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from billing.models import BalanceAlert, BillingItem, PartnerAlert
-from ivy.portal import requests, testing
+from ivy.portal import alerting, requests, testing
 from ivy.portal.models import ItemRequest, PortalUser
 from notifications.models import NotificationLog
 from tests import factories
@@ -86,6 +86,21 @@ class TestAlertsOfACustomer:
         answer = at.post(url, {"threshold": "20", "remind_at_most": "2", "recipients": recipients})
         assert answer.status_code == 400
         assert told in answer.content.decode()
+
+    def test_let_few_customers_fall_within_an_hour_or_one_few_times(self, at: Client, customer) -> None:
+        url = reverse("portal:change_alert", args=["A-1"])
+        for number in range(alerting.FALLS_AN_HOUR):
+            assert "is set" in said(at.post(url, {"threshold": "60", "remind_at_most": "2"}, follow=True))
+            at.post(url, {"which": "60", "do": "end"})
+            other = factories.make_customer(partner=customer.partner, account=f"B-{number}", balance=50)
+        of_other = reverse("portal:change_alert", args=[other.account])
+        harmless = {"threshold": "40", "remind_at_most": "2"}
+        for where in (url, of_other):
+            assert "Wait a while" in said(at.post(where, {"threshold": "60", "remind_at_most": "2"}, follow=True))
+            assert "is set" in said(at.post(where, harmless, follow=True))
+            assert "Wait a while" in said(at.post(where, {**harmless, "which": "40", "threshold": "60"}, follow=True))
+            assert "changed" in said(at.post(where, {**harmless, "which": "40", "threshold": "30"}, follow=True))
+        assert not BalanceAlert.objects.filter(is_active=True, threshold=60).exists()
 
     def test_are_looked_at_and_not_changed_by_viewers(self, at: Client, manager: PortalUser, customer) -> None:
         PortalUser.objects.filter(pk=manager.pk).update(role="viewer")

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from billing import alerts as verbs
 from billing import customer_changes
 from billing.alerts import AlertNotChangeable, Terms
-from ivy.portal import defaults, testing
+from ivy.portal import alerting, defaults, testing
 from ivy.portal.access import PortalRequest, portal_page
 from ivy.portal.forms import AlertForm, LanguageForm, TermsForm
 from ivy.portal.models import Role
@@ -95,10 +95,10 @@ def change(request: PortalRequest, account: str) -> HttpResponse:
         if not form.is_valid():
             return _customers_page(request, account, form, which=which, status=400)
         if alert is None:
-            verbs.add(customer.account, form.cleaned_data["threshold"], form.terms)
+            alerting.add(scope, customer, form.cleaned_data["threshold"], form.terms)
             messages.success(request, "The alert is set.")
         else:
-            changed = verbs.change(alert.pk, form.cleaned_data["threshold"], form.terms)
+            changed = alerting.change(scope, customer, alert, form.cleaned_data["threshold"], form.terms)
             messages.success(request, "The alert is changed." if changed else "It stood so already.")
     except AlertNotChangeable as why:
         messages.error(request, str(why))
