@@ -32,7 +32,8 @@ class PortalRequest(HttpRequest):
 
 
 def portal_page(*, role: Role = Role.VIEWER) -> Callable[[View], View]:
-    """For every view of the portal: a stranger is led to the log-in, who is no partner's user finds nothing (404).
+    """For every view of the portal: a stranger is led to the log-in, who is no partner's user finds nothing (404); an
+    open page of theirs that polls is loaded anew by the browser, so that it ends there, too.
 
     Whose role is too low gets 403, and so do staff that look when they send anything. Sets `request.scope`, and the
     reader's language and zone for all that is written within the view, a template response included. What it answers
@@ -43,16 +44,17 @@ def portal_page(*, role: Role = Role.VIEWER) -> Callable[[View], View]:
         @wraps(view)
         def door(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
-                # A poll would put the log-in's page into the middle of this one.
-                return HttpResponse(status=401) if request.headers.get("HX-Request") else _to_log_in(request)
+                return _load_anew() if request.headers.get("HX-Request") else _to_log_in(request)
             if SESSION_KEY in request.session:
                 look = looking.standing(request.session[SESSION_KEY], by=request.user)
                 if look is None:
-                    return _end_look(request)
+                    return _load_anew() if request.headers.get("HX-Request") else _end_look(request)
                 scope: Scope | None = scopes.of_look(look)
             else:
                 scope = scopes.of_user(request.user)
             if scope is None:
+                if request.headers.get("HX-Request"):
+                    return _load_anew()
                 raise Http404(scopes.NOT_THERE)
             known = cast(PortalRequest, request)
             known.scope = scope
@@ -77,6 +79,13 @@ def _may_enter(request: PortalRequest, role: Role) -> bool:
 
 def _refuse(request: PortalRequest, role: Role) -> HttpResponse:
     return render(request, "portal/not_allowed.html", {"needed": role}, status=403)
+
+
+def _load_anew() -> HttpResponse:
+    """For polls: they would put another page into the middle of theirs, which tells nothing new from here on. The
+    browser asks for the whole page again, and is led on.
+    """
+    return HttpResponse(status=401, headers={"HX-Refresh": "true"})
 
 
 def _end_look(request: HttpRequest) -> HttpResponse:

@@ -83,6 +83,12 @@ class TestTheBanner:
         expect(banner).to_have_count(0, timeout=5_000)
         assert owner_page.mistakes == []
 
+    def test_gives_way_to_the_log_in_once_somebody_is_logged_out(self, owner_page: Page, live_server) -> None:
+        owner_page.goto(f"{live_server.url}/portal/customers/HV-1/")
+        owner_page.context.clear_cookies()
+        expect(owner_page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=5_000)
+        expect(owner_page.get_by_text("HV-1")).to_have_count(0)
+
 
 class TestACall:
     def test_is_found_explained_and_downloaded_with_the_ledgers_total(self, owner_page: Page, live_server) -> None:

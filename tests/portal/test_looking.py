@@ -88,6 +88,8 @@ class TestLooking:
         session = staff.session
         session[looking.SESSION_KEY] = old.pk
         session.save()
+        poll = staff.get(reverse("portal:banner"), headers={"HX-Request": "true"})
+        assert (poll.status_code, poll["HX-Refresh"]) == (401, "true")
         assert staff.get("/portal/").headers["Location"] == reverse("admin:index")
         assert staff.get("/portal/").status_code == 404
         new = looking.begin(factories.harbour(), by=ann, reason="Now.")

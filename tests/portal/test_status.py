@@ -139,8 +139,12 @@ class TestTheBanner:
         (seen_now,) = re.findall(r'name="seen" value="(\w+)"', news.text)
         assert mei.get(address, {"seen": seen_now}).status_code == 204
 
-    def test_is_not_the_log_in_page_for_who_is_logged_out(self) -> None:
-        assert Client().get(reverse("portal:banner"), headers={"HX-Request": "true"}).status_code == 401
+    def test_is_no_other_page_for_who_may_not_see_it_any_more_but_has_theirs_loaded_anew(self) -> None:
+        shut_out = Client()
+        shut_out.force_login(factories.make_user())
+        for client in (Client(), shut_out):
+            answer = client.get(reverse("portal:banner"), headers={"HX-Request": "true"})
+            assert (answer.status_code, answer["HX-Refresh"]) == (401, "true")
 
     def test_asks_the_database_little(self, mei: Client) -> None:
         mei.get(reverse("portal:banner"))
