@@ -243,7 +243,7 @@ def sheets_in(partner: Partner, month: Month, *, after: int = 0, limit: int = 10
         )
         some = list(customers.order_by("pk")[:limit])
         return _closed_sheets(some, month.first)
-    some = list(partner.customers.filter(pk__gt=after).order_by("pk")[:limit])
+    some = list(partner.customers.filter(created_at__lt=month.ends_at, pk__gt=after).order_by("pk")[:limit])
     return _open_sheets(some, month)
 
 
@@ -483,7 +483,7 @@ WITH before AS MATERIALIZED (
 )
 """  # noqa: S608 - texts of ours
 _OF_CUSTOMERS = _SINCE.format(whose="cu.id = ANY(%(customers)s::bigint[])")
-_OF_PARTNER = _SINCE.format(whose="cu.partner_id = %(partner)s")
+_OF_PARTNER = _SINCE.format(whose="cu.partner_id = %(partner)s AND cu.created_at < %(ends_at)s")
 
 _KINDS = ", ".join(EntryKind)
 _SUMS = ", ".join(f"coalesce(sum(amount) FILTER (WHERE is_in AND kind = '{kind}'), 0) AS {kind}" for kind in EntryKind)

@@ -425,6 +425,13 @@ class TestAPage:
             assert [one.customer for one in rest] == [okafor]
             close_at(SEPTEMBER_END)
 
+    def test_of_an_open_month_names_nobody_who_came_after_it(self, fjord: Partner, lindqvist: Customer) -> None:
+        newcomer = make_customer(partner=fjord)
+        (month,) = [month for month in statements.months_of(fjord) if month.first == SEPTEMBER]
+        assert [one.customer for one in statements.sheets_in(fjord, month)] == [lindqvist]
+        assert statements.totals_of(fjord, month)[0].customer_count == 1
+        assert statements.sheet_of(newcomer, SEPTEMBER) is None
+
     @pytest.mark.parametrize("reaches_back", [True, False])
     def test_of_an_open_month_is_of_one_moment_whoever_posts_meanwhile(
         self, fjord: Partner, lindqvist: Customer, reaches_back: bool
