@@ -447,9 +447,10 @@ ON CONFLICT (partner_id, month) DO NOTHING
 RETURNING id
 """
 
-# What this transaction posted itself is seen by it, as everywhere.
+# What this transaction posted itself is seen by it, as everywhere; and so is what was posted by transactions that this
+# server has not reached, in a copy that was restored from elsewhere.
 _IS_SEEN = """(%(as_of)s::pg_snapshot IS NULL OR pg_visible_in_snapshot(l.posted_in, %(as_of)s::pg_snapshot)
-        OR l.posted_in = pg_current_xact_id_if_assigned())"""
+        OR l.posted_in = pg_current_xact_id_if_assigned() OR l.posted_in >= pg_snapshot_xmax(pg_current_snapshot()))"""
 
 # What came to these customers since their last statement before the month: by the customers' index from the first id
 # that was left, and what transactions posted that were open when that statement's month was closed.

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from billing import cycle, halting, reconcile, statements
@@ -424,6 +424,16 @@ class TestAPage:
             rest = statements.sheets_in(fjord, month, after=lindqvist.pk)
             assert [one.customer for one in rest] == [okafor]
             close_at(SEPTEMBER_END)
+
+    def test_of_an_open_month_holds_what_was_posted_in_a_server_that_it_was_restored_from(
+        self, lindqvist: Customer
+    ) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE billing_ledgerentry ALTER COLUMN posted_in SET DEFAULT '900000000000'")
+            make_entry(customer=lindqvist)
+            cursor.execute("ALTER TABLE billing_ledgerentry ALTER COLUMN posted_in SET DEFAULT pg_current_xact_id()")
+        (told,) = [one for one in statements.sheets_of(lindqvist) if one.entry_count]
+        assert (told.closing_balance, len(list(statements.lines_of([told])))) == (10, 1)
 
     def test_of_an_open_month_names_nobody_who_came_after_it(self, fjord: Partner, lindqvist: Customer) -> None:
         newcomer = make_customer(partner=fjord)
