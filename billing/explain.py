@@ -5,7 +5,7 @@ Nothing here computes a price by itself: calls ask the SQL functions that billin
 """
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
@@ -43,6 +43,10 @@ class UnknownKey(Exception):
     """Nothing has this key; the message is a sentence."""
 
 
+# What to call the person who entered something; empty where nobody did.
+Who = Callable[[LedgerEntry], str]
+
+
 @dataclass(frozen=True)
 class Explanation:
     """`outcome`: the kind of the entry, or `free`, `quarantine`, `pending`. `steps`: sentences, in order."""
@@ -52,15 +56,16 @@ class Explanation:
     steps: list[str]
 
 
-def explain(key: str) -> Explanation:
+def explain(key: str, *, names_staff: bool = True) -> Explanation:
     """Tell how the ledger entry, the free call or the call in quarantine with this key came about.
 
-    Times are the customer's. Raises UnknownKey.
+    Times are the customer's. `names_staff`: by name, and not only as staff. Raises UnknownKey.
     """
+    who = _by_name if names_staff else _by_office
     entry = LedgerEntry.objects.filter(key=key).first()
     if entry is not None:
         customer = Customer.objects.select_related("partner").get(pk=entry.customer_id)
-        steps = [*_steps_of(entry, customer), *_effect(entry, customer), *_aftermath(entry, customer)]
+        steps = [*_steps_of(entry, customer, who), *_effect(entry, customer), *_aftermath(entry, customer, who)]
         return Explanation(key, entry.kind, steps)
     free = FreeCall.objects.filter(call_key=key).first()
     if free is not None:
@@ -74,18 +79,26 @@ def explain(key: str) -> Explanation:
     raise UnknownKey(f"Nothing has the key “{key}”: no ledger entry, no free call, no call in quarantine.")
 
 
-def _steps_of(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
+def _by_name(entry: LedgerEntry) -> str:
+    return entry.entered_by
+
+
+def _by_office(entry: LedgerEntry) -> str:
+    return "Staff" if entry.entered_by else ""
+
+
+def _steps_of(entry: LedgerEntry, customer: Customer, who: Who) -> Iterator[str]:
     match entry.kind:
         case EntryKind.CALL:
             yield from _call_charge(entry)
         case EntryKind.RECURRING | EntryKind.ONE_OFF:
             yield from _item_charge(entry, customer)
         case EntryKind.REVERSAL:
-            yield from _reversal(entry, customer)
+            yield from _reversal(entry, customer, who)
         case EntryKind.CREDIT:
-            yield from _credit(entry, customer)
+            yield from _credit(entry, customer, who)
         case _:
-            yield from _movement(entry, customer)
+            yield from _movement(entry, customer, who)
 
 
 # Calls
@@ -416,7 +429,7 @@ def _what_it_costs(period: ItemPeriod, entry: LedgerEntry) -> Iterator[str]:
 # Everything else
 
 
-def _reversal(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
+def _reversal(entry: LedgerEntry, customer: Customer, who: Who) -> Iterator[str]:
     wrong = LedgerEntry.objects.filter(key=entry.reverses).first()
     if wrong is None:
         yield f"This takes back {entry.reverses}, which is not there any more."
@@ -424,23 +437,23 @@ def _reversal(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
     posted = _moment(wrong.posted_at, customer.timezone)
     what = wrong.description or EntryKind(wrong.kind).label.lower()
     yield f"This takes back {wrong.key} ({what}), which {_moved(wrong, 'the balance')} on {posted}."
-    yield f"{entry.entered_by} decided so on {_moment(entry.posted_at, customer.timezone)}: {_sentence(entry.reason)}"
+    yield f"{who(entry)} decided so on {_moment(entry.posted_at, customer.timezone)}: {_sentence(entry.reason)}"
 
 
-def _credit(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
+def _credit(entry: LedgerEntry, customer: Customer, who: Who) -> Iterator[str]:
     if not entry.key.startswith(ITEM_CREDITS):
         amount, whose = _money(entry.amount, entry.currency), f"{customer.name}, account {customer.account}"
         yield f"A credit of {amount} for {whose} ({_name_in(entry.key)}). {_sentence(entry.description)}"
         posted = _moment(entry.posted_at, customer.timezone)
-        yield f"{entry.entered_by} gave it on {posted}: {_sentence(entry.reason)}"
+        yield f"{who(entry)} gave it on {posted}: {_sentence(entry.reason)}"
         return
     yield f"Something is given back to {customer.name}, account {customer.account}: {_sentence(entry.description)}"
     yield from (_sentence(part) for part in entry.reason.split("; ") if part)
-    if entry.entered_by:
-        yield f"{entry.entered_by} ended it on {_moment(entry.posted_at, customer.timezone)}."
+    if who(entry):
+        yield f"{who(entry)} ended it on {_moment(entry.posted_at, customer.timezone)}."
 
 
-def _movement(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
+def _movement(entry: LedgerEntry, customer: Customer, who: Who) -> Iterator[str]:
     whose = f"{customer.name}, account {customer.account}"
     at = _moment(entry.occurred_at, customer.timezone)
     amount = _money(abs(entry.amount), entry.currency)
@@ -457,9 +470,9 @@ def _movement(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
             yield f"An adjustment of {amount} {favour} {whose}{f' ({name})' * bool(name)}."
     if entry.description:
         yield _sentence(entry.description)
-    if entry.entered_by:
+    if who(entry):
         posted = _moment(entry.posted_at, customer.timezone)
-        yield f"{entry.entered_by} posted it on {posted}: {_sentence(entry.reason)}"
+        yield f"{who(entry)} posted it on {posted}: {_sentence(entry.reason)}"
 
 
 def _effect(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
@@ -467,7 +480,7 @@ def _effect(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
     yield f"On {_moment(entry.posted_at, customer.timezone)} it {_moved(entry, balance)}."
 
 
-def _aftermath(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
+def _aftermath(entry: LedgerEntry, customer: Customer, who: Who) -> Iterator[str]:
     """Yield what was done about the entry later: taken back, charged again."""
     reversal = LedgerEntry.objects.filter(reverses=entry.key).first()
     if entry.charge_number > 1:
@@ -475,7 +488,7 @@ def _aftermath(entry: LedgerEntry, customer: Customer) -> Iterator[str]:
     if reversal is None:
         return
     at = _moment(reversal.posted_at, customer.timezone)
-    yield f"It was taken back on {at} by {reversal.entered_by}: {_sentence(reversal.reason)} ({reversal.key})"
+    yield f"{who(reversal)} took it back on {at}: {_sentence(reversal.reason)} ({reversal.key})"
     again = LedgerEntry.objects.filter(key=f"{_cause(entry.key)}#{entry.charge_number + 1}").first()
     if again is not None:
         yield f"It was charged again, {_money(-again.amount, again.currency)}: {again.key}."

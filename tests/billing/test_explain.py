@@ -169,7 +169,7 @@ class TestACharge:
         bill()
         key = "call:pbx-north:leg-17"
         corrections.reverse(key, reason="Nobody spoke", by=ASTRID)
-        assert told(key)[-1] == f"It was taken back on <now> by Astrid Holm: Nobody spoke. (reversal:{key})"
+        assert told(key)[-1] == f"Astrid Holm took it back on <now>: Nobody spoke. (reversal:{key})"
         assert told(f"reversal:{key}") == [
             (
                 f"This takes back {key} (outbound call, 447700900123, United Kingdom, mobile), which took 0.0305"

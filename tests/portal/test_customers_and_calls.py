@@ -254,6 +254,15 @@ class TestCalls:
         assert factories.key_of(call) in page
         assert at.get(reverse("portal:explain"), {"key": "call:pbx-north:none"}).status_code == 404
 
+    def test_that_were_taken_back_say_why_and_name_nobody(self, scope: Scope, at: Client) -> None:
+        key = factories.key_of(billed_call(customer_of(scope)))
+        take_back(key, reason="The line was dead.", by="astrid@ivy.example")
+        for one in (key, f"reversal:{key}"):
+            page = at.get(reverse("portal:explain"), {"key": one}).content.decode()
+            assert "The line was dead." in page
+            assert "Staff " in page
+            assert "astrid" not in page
+
     @pytest.mark.parametrize(
         ("query", "told"),
         [

@@ -64,7 +64,7 @@ def explain(request: PortalRequest) -> HttpResponse:
     """How a charge, a free call or any other entry came about, step by step."""
     key = request.GET.get("key", "")
     customer = request.scope.owner_of(key)
-    explanation = explaining.explain(key)
+    explanation = explaining.explain(key, names_staff=False)
     return render(request, "portal/explain.html", {"explanation": explanation, "customer": customer})
 
 
