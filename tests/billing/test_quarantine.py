@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from billing import quarantine
@@ -24,7 +25,7 @@ from tests.factories import (
     make_rate,
     make_source,
 )
-from tests.plans import naive_plans
+from tests.plans import naive_plans, rows_read_from_steps
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -157,6 +158,20 @@ class TestAReleasedCall:
         assert bill().calls_billed == 0
         assert LedgerEntry.objects.filter(kind="call").count() == 1
 
+    def test_stays_where_it_is_while_another_with_its_id_is_about_to_be_billed(self) -> None:
+        customer = lindqvist()
+        make_rate(deck=customer.rate_deck)
+        first = make_call(customer=customer)
+        second = make_call(customer=customer, call_id=first.call_id, source=first.source, seconds=600)
+        make_quarantined_call(second, reason=QuarantineReason.CONFLICTING_DUPLICATE, customer=customer)
+
+        assert [fate.outcome for fate in quarantine.fates()] == ["left"]
+        assert quarantine.release() == 0
+        run = bill()
+        assert (run.state, run.calls_billed) == ("done", 1)
+        assert state_of(second) == ("waiting", "conflicting_duplicate")
+        assert quarantine.release() == 0
+
     def test_of_two_with_one_id_is_one(self) -> None:
         customer = lindqvist()
         make_rate(deck=customer.rate_deck)
@@ -191,6 +206,33 @@ def test_no_more_are_decided_about_than_asked_for_whatever_the_plan(verb: Callab
     with connection.cursor() as cursor, naive_plans(cursor.execute):
         assert verb(at_most=2) == 2
     assert QuarantinedCall.objects.filter(state="waiting").count() == 3
+
+
+@pytest.mark.parametrize("look", [quarantine.release, quarantine.fates])
+def test_calls_are_never_compared_with_each_other_whatever_the_plan(look: Callable[[], object]) -> None:
+    """A step's rows are read once, not anew for each call: a night's calls would take hours."""
+    customer = lindqvist()
+    make_identity(customer=customer, kind="number", value="442079460123")
+    for _ in range(20):
+        nobodys_call()
+        make_quarantined_call(make_call(customer=customer), reason=QuarantineReason.CONTRADICTORY, customer=customer)
+    counts: list[float] = []
+
+    def explain_as_well(execute: Callable[..., Any], sql: str, values: Any, many: bool, context: Any) -> Any:
+        if "attributed" in sql:
+            with transaction.atomic(), connection.connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", values)
+                counts.extend(rows_read_from_steps(cursor.fetchone()[0][0]["Plan"]))
+                transaction.set_rollback(True)
+        return execute(sql, values, many, context)
+
+    with (
+        connection.cursor() as cursor,
+        naive_plans(cursor.execute, by_index=True),
+        connection.execute_wrapper(explain_as_well),
+    ):
+        look()
+    assert max(counts) == QuarantinedCall.objects.count()
 
 
 class TestTheCommands:
