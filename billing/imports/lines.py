@@ -1,7 +1,9 @@
 """From bytes to the rows of a CSV file, in bounded memory, so that no byte of it gets lost.
 
 The ends of lines may be `\\n`, `\\r\\n` or a lone `\\r`. A row may hold line breaks inside quotes, up to 20 lines;
-a stray quote spoils its own line and no other. What is no row comes out as it is, with what is wrong with it.
+a stray quote spoils its own line and no other. What is no row comes out as it is, with what is wrong with it. NULs and
+byte order marks in front of a row are no part of its first field: a power cut leaves the ones, files put behind one
+another the others.
 
 Bytes that are not UTF-8 come out as lone surrogates (Python's `surrogateescape`), so that the raw bytes can be had
 back: see `raw_bytes` and `readable`.
@@ -34,11 +36,26 @@ class Row(NamedTuple):
     is_ended: bool  # by a line end; the last row of a file may not be
 
 
-def rows(stream: ByteStream, *, is_row: Callable[[list[str]], bool]) -> Iterator[Row]:
+def fields_of(text: str) -> tuple[list[str], str]:
+    """The fields of a row as RFC 4180 has them, and what is wrong with its quotes, in a sentence; empty if nothing."""
+    if '"' not in text:
+        return text.split(","), ""
+    try:
+        return next(csv.reader((text,), strict=True)), ""
+    except csv.Error as error:
+        return [], f"Its quotes are wrong: {error}."
+
+
+def rows(
+    stream: ByteStream,
+    *,
+    is_row: Callable[[list[str]], bool],
+    split: Callable[[str], tuple[list[str], str]] = fields_of,
+) -> Iterator[Row]:
     """The rows of a CSV file, without blank ones (also commas alone). Lines are counted as a text editor counts them.
 
     `is_row` tells by its fields whether something can be a whole row: so a row over several lines is told from a line
-    with a stray quote.
+    with a stray quote. `split` gives the fields of a row, for those who quote in a way of their own.
     """
     lines = _Lines(stream)
     while (text := lines.next()) is not None:
@@ -48,10 +65,10 @@ def rows(stream: ByteStream, *, is_row: Callable[[list[str]], bool]) -> Iterator
         if len(text) > LONGEST_ROW:
             yield Row(number, text, [], f"It is longer than {LONGEST_ROW:,} characters.", lines.is_ended)
             continue
-        fields, problem = _fields(text)
+        fields, problem = split(text.lstrip(_IN_FRONT) or text)
         if problem and text.count('"') % 2 and (whole := _row_over_several_lines(text, lines, is_row)):
             text = whole
-            fields, problem = _fields(text)
+            fields, problem = split(text.lstrip(_IN_FRONT))
         if any(fields) or problem:
             yield Row(number, text, fields, problem, lines.is_ended)
 
@@ -70,16 +87,8 @@ def readable(text: str) -> str:
     return text.translate(_UNREADABLE)
 
 
+_IN_FRONT = "\0\ufeff"
 _UNREADABLE = {0: "\N{SYMBOL FOR NULL}", 10: " ", 13: " "}
-
-
-def _fields(text: str) -> tuple[list[str], str]:
-    if '"' not in text:
-        return text.split(","), ""
-    try:
-        return next(csv.reader((text,), strict=True)), ""
-    except csv.Error as error:
-        return [], f"Its quotes are wrong: {error}."
 
 
 def _row_over_several_lines(text: str, lines: "_Lines", is_row: Callable[[list[str]], bool]) -> str | None:
@@ -89,10 +98,10 @@ def _row_over_several_lines(text: str, lines: "_Lines", is_row: Callable[[list[s
     """
     for count, further in enumerate(lines.ahead(MOST_LINES_OF_A_ROW - 1), start=1):
         text += "\n" + further
-        if len(text) > LONGEST_ROW or is_row(_fields(further)[0]):
+        if len(text) > LONGEST_ROW or is_row(fields_of(further)[0]):
             return None
         if further.count('"') % 2:
-            if not is_row(_fields(text)[0]):
+            if not is_row(fields_of(text.lstrip(_IN_FRONT))[0]):
                 return None
             lines.skip(count)
             return text

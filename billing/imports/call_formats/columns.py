@@ -20,7 +20,7 @@ from billing.imports.call_formats.base import (
     time_or_none,
     wrong_width,
 )
-from billing.imports.lines import ByteStream, Row, rows
+from billing.imports.lines import ByteStream, Row, fields_of, rows
 from billing.imports.local_times import FIRST_YEAR, LAST_YEAR
 
 Fields = dict[str, str]  # by the names of their columns, stripped
@@ -76,6 +76,10 @@ class ColumnsFormat(CallFormat):
         """The name of a column as a header may write it."""
         return written.strip(" \ufeff").lower()
 
+    def split(self, text: str) -> tuple[list[str], str]:
+        """The fields of a row, and what is wrong with its quotes."""
+        return fields_of(text)
+
     def is_provably_whole(self, row: Row, width: int) -> bool:
         """Whether a last line without line end can lack nothing that tells or prices the call.
 
@@ -87,7 +91,7 @@ class ColumnsFormat(CallFormat):
 
     def _with_columns(self, stream: ByteStream) -> Iterator[tuple[Row, Sequence[str]]]:
         self._header = ()
-        for row in rows(stream, is_row=self._is_row):
+        for row in rows(stream, is_row=self._is_row, split=self.split):
             if self.header_word in row.raw[:LONGEST_HEADER].lower() and (names := self._names(row)):
                 self._header = names
             else:

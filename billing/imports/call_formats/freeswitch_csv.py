@@ -10,28 +10,35 @@ FreeSWITCH, with or without columns added at its end:
     last_arg, start_stamp, answer_stamp, end_stamp, duration, billsec, hangup_cause, amaflags, uuid, userfield
                                                                          asterisk
 
+Also the template sql: the first of them, within an INSERT.
+
+Every variable stands in quotes and nothing inside of them is escaped: in template asterisk each caller with a name has
+quotes around it (`""Ada" <301>"`). Such a row is cut between the quotes that end a field and begin the next. One with a
+single stray quote is kept raw.
+
 Stamps are the wall clock's where FreeSWITCH runs. Older releases wrote the beginning of 1970 for “never”. The seconds
 charged are billsec. Answered is what has an answer: a hangup cause does not tell (NORMAL_CLEARING also ends a call that
 nobody answered). The call id is the uuid, one a leg; where it is a time-based one, its time settles an hour that the
 clocks pass twice.
 
 The module writes A-legs only, unless told otherwise (`legs`); a call is charged once, as its A-leg. A B-leg is known
-by its originator or originating_leg_uuid, where the template names one of these, or by naming with its bleg_uuid a leg
-that stands near it in the file and names it: then the one that started later, or lasted shorter, is the B-leg. Legs
-over `loopback/` channels are FreeSWITCH talking to itself. Where B-legs are written by a template that says none of
-this, Ivy cannot know them: leave `legs` at `a`.
+by its originator or originating_leg_uuid, where the template names one of these, or by an A-leg near it in the same
+file that names it as its bleg_uuid (the B-leg's own is empty; should each name the other, the one that started later,
+or lasted shorter, is the B-leg). Legs over `loopback/` channels are FreeSWITCH talking to itself. Where B-legs are
+written by a template that says none of this, as asterisk does, Ivy cannot know them: leave `legs` at `a`.
 
 FreeSWITCH's direction is that of the channel, seen from the switch: a customer's own call comes in. It is not used.
 
 Sources: conf/vanilla/autoload_configs/cdr_csv.conf.xml, mod_cdr_csv.c and switch_channel_set_timestamps of FreeSWITCH;
-its documentation of mod_cdr_csv, and of the variables originator and originating_leg_uuid.
+its documentation of mod_cdr_csv, and of the variables originator and originating_leg_uuid; records of both legs of
+bridged calls, quoted in public.
 """
 
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 from billing.imports.call_formats.base import (
     Leg,
@@ -42,7 +49,7 @@ from billing.imports.call_formats.base import (
     whole_seconds,
 )
 from billing.imports.call_formats.columns import ColumnsFormat, Fields, from_epoch, seconds_of
-from billing.imports.lines import Row
+from billing.imports.lines import Row, fields_of
 from billing.imports.local_times import instants
 
 DEFAULT = (
@@ -57,6 +64,8 @@ ASTERISK = (
 MOST = 40
 LEGS_KEPT_BACK = 1_000
 
+_INSERT = re.compile(r"INSERT INTO \S+ VALUES ?\((.*)\);\s*", re.DOTALL)
+_BETWEEN_QUOTES = re.compile(r'" ?, ?"')
 _ADDED = tuple(f"added {number}" for number in range(1, MOST))
 _BEGINS_LIKE_A_DATE = re.compile(r'[\s"]*[0-9]{4}-[0-9]')
 _HANGUP_CAUSE = re.compile(r"[A-Z]+_[A-Z_0-9]+")
@@ -88,22 +97,36 @@ class FreeswitchCsvFormat(ColumnsFormat):
                     return columns + _ADDED
         return ()
 
+    def split(self, text: str) -> tuple[list[str], str]:
+        inside = _INSERT.fullmatch(text) if text.startswith("INSERT") else None
+        row = inside[1] if inside else text
+        fields, problem = fields_of(row)
+        if problem and len(row) > 1 and row[0] == row[-1] == '"':
+            as_they_are = _BETWEEN_QUOTES.split(row[1:-1])
+            if not any(field.count('"') % 2 for field in as_they_are):
+                return as_they_are, ""
+        return fields, problem
+
     def legs(self, found: Iterator[tuple[Row, Sequence[str]]]) -> Iterator[Leg | Unparsable]:
         kept: OrderedDict[object, _Kept] = OrderedDict()  # by uuid; what has none, by itself
+        namers: dict[str, str] = {}  # by the uuid that a leg names as its other one: its own
         for leg in super().legs(found):
-            one = _Kept(leg, self._other)
-            other = kept.get(self._other) if isinstance(leg, Leg) and self._other else None
-            if other and isinstance(other.leg, Leg) and isinstance(leg, Leg) and other.other == leg.call_id:
-                later = max(other.leg, leg, key=_how_much_of_a_b_leg)
-                if later is leg:
-                    one = _Kept(leg._replace(is_internal=True), self._other)
-                else:
-                    kept[self._other] = _Kept(other.leg._replace(is_internal=True), other.other)
-            name = leg.call_id if isinstance(leg, Leg) else ""
-            kept[name if name and name not in kept else object()] = one
+            one = _Kept(leg)
+            uuid = ""
+            if isinstance(leg, Leg):
+                uuid = leg.call_id
+                one.names = self._other if self._other != uuid else ""
+                for other in (kept.get(one.names), kept.get(namers.get(uuid))):
+                    if other:
+                        _b_leg_of(one, other).is_b_leg = True
+                if one.names:
+                    namers[one.names] = uuid
+            kept[uuid if uuid and uuid not in kept else object()] = one
             if len(kept) > LEGS_KEPT_BACK:
-                yield kept.popitem(last=False)[1].leg
-        yield from (one.leg for one in kept.values())
+                _, oldest = kept.popitem(last=False)
+                namers.pop(oldest.names, None)
+                yield oldest.told
+        yield from (one.told for one in kept.values())
 
     _other = ""  # the uuid that the leg read last names as its other leg
 
@@ -157,11 +180,28 @@ class FreeswitchCsvFormat(ColumnsFormat):
         return found if found is None or found.year > 1970 else None
 
 
-class _Kept(NamedTuple):
-    """A leg that waits for its other one, with the id of that; or what is no leg."""
+@dataclass
+class _Kept:
+    """A leg that waits for its other one, with the id that it names as that; or what is no leg."""
 
     leg: Leg | Unparsable
-    other: str
+    names: str = ""
+    is_b_leg: bool = False
+
+    @property
+    def told(self) -> Leg | Unparsable:
+        return self.leg._replace(is_internal=True) if self.is_b_leg and isinstance(self.leg, Leg) else self.leg
+
+
+def _b_leg_of(one: _Kept, other: _Kept) -> _Kept:
+    """Which of two legs is the B-leg: the one that is named by the other."""
+    assert isinstance(one.leg, Leg)
+    assert isinstance(other.leg, Leg)
+    if other.names != one.leg.call_id:
+        return other
+    if one.names != other.leg.call_id:
+        return one
+    return one if _how_much_of_a_b_leg(one.leg) > _how_much_of_a_b_leg(other.leg) else other
 
 
 def _how_much_of_a_b_leg(leg: Leg) -> tuple[datetime, float, bool]:
