@@ -82,8 +82,11 @@ def read(
     Raises NotThisFormat at the call, so that nothing needs to be written before.
     """
     watched = _WatchedStream(stream, on_bytes)
-    if watched.is_empty:
+    if not watched.beginning:
         raise NotThisFormat("It is empty.")
+    for beginning, what in _NO_TEXT.items():
+        if watched.beginning.startswith(beginning):
+            raise NotThisFormat(f"It is {what}.")
     return FORMATS[source.format](timezone=source.timezone, region=source.region).read(watched)
 
 
@@ -100,6 +103,19 @@ def take_in(found: Iterable[Leg | Unparsable], *, source: Source, file_name: str
                 result.add(stored)
     Delivery.objects.filter(pk=delivery.pk).update(finished_at=Now())
     return result
+
+
+_UTF_16 = "UTF-16, not UTF-8: convert it first"
+_NO_TEXT = {
+    b"\x1f\x8b": "compressed (gzip): unpack it first",
+    b"PK\x03\x04": "a zip archive, or a spreadsheet's own format: unpack it, or save it as CSV",
+    b"BZh9": "compressed (bzip2): unpack it first",
+    b"\xfd7zX": "compressed (xz): unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed (zstd): unpack it first",
+    b"\xff\xfe": _UTF_16,
+    b"\xfe\xff": _UTF_16,
+}
+_LONGEST_SIGN = max(map(len, _NO_TEXT))
 
 
 @dataclass
@@ -307,16 +323,15 @@ _PLAIN_WORDS = re.compile(r"[ -\[\]-~]*(?:\t[ -\[\]-~]*){6}").fullmatch  # print
 
 
 class _WatchedStream:
-    """A stream that tells how much of it was read, and that knows from the beginning whether it is empty."""
+    """A stream that tells how much of it was read, and how it begins."""
 
     def __init__(self, stream: ByteStream, on_bytes: Callable[[int], object]) -> None:
         self._stream = stream
         self._on_bytes = on_bytes
-        self._ahead = stream.read(1)
-        self.is_empty = not self._ahead
+        self.beginning = self._ahead = stream.read(_LONGEST_SIGN)
 
     def read(self, size: int, /) -> bytes:
-        ahead, self._ahead = self._ahead, b""
+        ahead, self._ahead = self._ahead[:size], self._ahead[size:]
         block = ahead + self._stream.read(size - len(ahead)) if size > len(ahead) else ahead
         self._on_bytes(len(block))
         return block

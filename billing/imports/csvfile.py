@@ -144,6 +144,11 @@ def shown(text: str) -> str:
     return visible if len(visible) <= 80 else visible[:79] + "…"
 
 
+def is_number_of_a_spreadsheet(text: str) -> bool:
+    """Whether a spreadsheet has made a number of the digits of a name, of which most are gone: 2.02603E+11."""
+    return _SHORTENED.fullmatch(text) is not None
+
+
 def plain(number: Decimal | int) -> str:
     """A number without needless zeros and without an exponent."""
     return f"{Decimal(number).normalize():f}"
@@ -152,6 +157,7 @@ def plain(number: Decimal | int) -> str:
 # Cells --------------------------------------------------------------------------------------------------------------
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
+_SHORTENED = re.compile(r"[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]{2,}")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DATETIME = re.compile(

@@ -16,8 +16,15 @@ from billing.keys import payment_key
 from billing.models import Customer, LedgerEntry
 from billing.payments import EARLY
 
+
+def _reference(cell: str) -> str:
+    if csvfile.is_number_of_a_spreadsheet(cell):
+        raise csvfile.BadCell("is a number that a spreadsheet has shortened: its digits are lost")
+    return csvfile.text(200)(cell)
+
+
 COLUMNS = {
-    "reference": Column(csvfile.text(200), is_required=True),
+    "reference": Column(_reference, is_required=True),
     "account": Column(csvfile.name, is_required=True),
     "amount": Column(csvfile.decimal(), is_required=True),
     "received_at": Column(csvfile.moment),

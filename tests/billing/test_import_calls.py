@@ -1,9 +1,14 @@
 """Every record of a file gets exactly one fate, told from format `ivy`; and what `import_calls` answers."""
 
+import bz2
 import errno
+import gzip
 import io
 import json
+import lzma
 import threading
+import zipfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +21,19 @@ from billing import sources
 from billing.imports import calls
 from billing.imports.call_formats.ivy import COLUMNS
 from billing.models import ArrivalBatch, CallRecord, Customer, Delivery, QuarantinedCall, Source, UnparsableLine
-from tests.billing.call_files import MOBILE, OFFICE, deliver, fates, ivy_call, ivy_file, missed_ivy_call, only_call, why
+from tests.billing.call_files import (
+    MOBILE,
+    OFFICE,
+    asterisk_call,
+    asterisk_file,
+    deliver,
+    fates,
+    ivy_call,
+    ivy_file,
+    missed_ivy_call,
+    only_call,
+    why,
+)
 from tests.factories import make_customer, make_deck, make_identity, make_source
 
 pytestmark = pytest.mark.django_db
@@ -25,6 +42,17 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def pbx() -> Source:
     return make_source(name="pbx-north", region="GB")
+
+
+def zipped(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        files.writestr("Master.csv", content)
+    return archive.getvalue()
+
+
+def utf_16(content: bytes) -> bytes:
+    return content.decode().encode("utf-16")
 
 
 @pytest.fixture
@@ -431,6 +459,26 @@ class TestTheCommand:
         words = ["--source", "new", "--new-source", "--format", "ivy"]
         assert sentence in self.refused(path, *words)
         assert Source.objects.get() == pbx
+
+    @pytest.mark.parametrize(
+        ("pack", "sentence"),
+        [
+            (gzip.compress, "It is compressed (gzip): unpack it first."),
+            (bz2.compress, "It is compressed (bzip2): unpack it first."),
+            (lzma.compress, "It is compressed (xz): unpack it first."),
+            (zipped, "It is a zip archive, or a spreadsheet's own format: unpack it, or save it as CSV."),
+            (utf_16, "It is UTF-16, not UTF-8: convert it first."),
+        ],
+    )
+    @pytest.mark.parametrize("source_format", ["asterisk", "freeswitch-json", "ivy"])
+    def test_says_of_what_is_no_text_what_it_is(
+        self, tmp_path: Path, pack: Callable[[bytes], bytes], sentence: str, source_format: str
+    ) -> None:
+        path = tmp_path / "Master.csv.1"
+        path.write_bytes(pack(asterisk_file(asterisk_call()) * 100))
+        words = ["--source", "new", "--new-source", "--format", source_format, "--timezone", "Europe/London"]
+        assert sentence in self.refused(path, *words)
+        assert not Source.objects.filter(name="new").exists()
 
     def test_takes_a_file_with_a_header_alone(self, pbx: Source, tmp_path: Path) -> None:
         path = tmp_path / "quiet-night.csv"

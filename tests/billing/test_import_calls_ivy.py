@@ -42,6 +42,7 @@ class TestAField:
         ("changes", "reason"),
         [
             ({"call_id": " "}, "call_id is empty."),
+            ({"call_id": "1.23457E+15"}, "call_id “1.23457E+15” is a number that a spreadsheet has shortened."),
             ({"direction": "sideways"}, "direction “sideways” is neither outbound nor inbound."),
             ({"started_at": ""}, "started_at is empty."),
             ({"started_at": "04/03/2024 09:30"}, "started_at “04/03/2024 09:30” is no time; it must be like"),

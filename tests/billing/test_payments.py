@@ -72,6 +72,13 @@ class TestAPayment:
         assert (result.created, result.unchanged, result.errors) == (1, 1, ())
         assert not pay(customer, "1", reference="4712").changed
 
+    def test_is_not_taken_from_a_file_whose_references_a_spreadsheet_has_shortened(self) -> None:
+        make_customer(account="A-1")
+        result = import_payments(b"reference,account,amount\n2.02611E+11,A-1,12.50\n", at=MORNING)
+        (error,) = result.errors
+        assert error.line == 2
+        assert error.error.startswith("reference “2.02611E+11” is a number that a spreadsheet has shortened")
+
     def test_is_dated_by_the_day_it_was_received(self) -> None:
         customer = make_customer(timezone="America/New_York")
         entry = pay(customer, "5", received=date(2026, 2, 28)).entry

@@ -122,14 +122,23 @@ _NOT_ANSWERED = (
 DISPOSITIONS = dict.fromkeys(_ANSWERED, True) | dict.fromkeys(_NOT_ANSWERED, False)
 
 
-def time_or_none(name: str, text: str) -> datetime | None:
-    """The time in a field, None for an empty one; without a zone if the field names none. Raises UnreadableField."""
+def time_or_none(name: str, text: str, *, may_lack_seconds: bool = False) -> datetime | None:
+    """The time in a field, None for an empty one; without a zone if the field names none. Raises UnreadableField.
+
+    Switches write seconds. Where they lack, a spreadsheet has taken them, and the record would be another one.
+    """
     if not text:
         return None
     try:
-        return read_time(text)
+        found = read_time(text)
     except ValueError:
         raise UnreadableField(f"{name} “{shown(text)}” is no time; it must be like 2026-03-02T09:30:00Z.") from None
+    if text[16:17] != ":" and not may_lack_seconds and _WITHOUT_SECONDS.fullmatch(text):
+        raise UnreadableField(f"{name} “{shown(text)}” has no seconds: perhaps a spreadsheet took them.")
+    return found
+
+
+_WITHOUT_SECONDS = re.compile(r"[^T ]+[T ][0-9]{2}:?[0-9]{2}(?:Z|[+-][0-9:]+)?")
 
 
 def wrong_width(count: int, expected: str) -> UnreadableField:

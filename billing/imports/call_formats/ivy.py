@@ -6,6 +6,7 @@ the source has no zone. Account: an account number, or a call identity as the cu
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from operator import itemgetter
 
 from billing.imports.call_formats.base import (
@@ -22,6 +23,7 @@ from billing.imports.call_formats.base import (
     whole_seconds,
     wrong_width,
 )
+from billing.imports.csvfile import is_number_of_a_spreadsheet
 from billing.imports.lines import ByteStream, Row, rows
 from billing.imports.local_times import instants
 from billing.models import Direction
@@ -67,11 +69,13 @@ class IvyFormat(CallFormat):
         )
         if not call_id:
             raise UnreadableField("call_id is empty.")
+        if is_number_of_a_spreadsheet(call_id):
+            raise UnreadableField(f"call_id “{shown(call_id)}” is a number that a spreadsheet has shortened.")
         if direction not in _DIRECTIONS:
             direction = direction.lower()
             if direction not in _DIRECTIONS:
                 raise UnreadableField(f"direction “{shown(direction)}” is neither outbound nor inbound.")
-        started_at = time_or_none("started_at", started)
+        started_at = _time("started_at", started)
         if started_at is None:
             raise UnreadableField("started_at is empty.")
         is_answered = was_answered("disposition", disposition)
@@ -79,8 +83,8 @@ class IvyFormat(CallFormat):
         moments = instants(
             self.zone,
             started_at,
-            time_or_none("answered_at", answered),
-            time_or_none("ended_at", ended),
+            _time("answered_at", answered),
+            _time("ended_at", ended),
             seconds=seconds,
         )
         return Leg(
@@ -101,6 +105,10 @@ class IvyFormat(CallFormat):
             is_internal=False,
             raw=row.raw,
         )
+
+
+def _time(name: str, text: str) -> datetime | None:
+    return time_or_none(name, text, may_lack_seconds=True)
 
 
 _DIRECTIONS = frozenset(Direction.values)
