@@ -113,6 +113,7 @@ class TestARecord:
         [
             ({"channel": "Local/301@hunt-00000000;2"}, True),
             ({"dstchannel": "Local/302@hunt-00000000;1"}, True),
+            ({"channel": "Surrogate/Local/302@hunt-00000000;1"}, True),
             ({"channel": "PJSIP/Local-00000001"}, False),
         ],
     )
@@ -132,6 +133,8 @@ class TestARecord:
             ("DAHDI/i1/02079460018-5", "i1/02079460018"),
             ("Local/301@hunt-00000000;2", "301@hunt"),
             ("SIP/301-0000abcd<ZOMBIE>", "301"),
+            ("Surrogate/PJSIP/301-0000002A", "301"),
+            ("AsyncGoto/SIP/301-0000abcd<ZOMBIE>", "301"),
             ("SIP/301-", "301-"),
             ("", ""),
             ("Console", ""),

@@ -100,7 +100,7 @@ class AsteriskFormat(CallFormat):
             ended_at=moments.ended_at,
             seconds=seconds,
             is_answered=is_answered,
-            is_internal=channel.startswith("Local/") or dstchannel.startswith("Local/"),
+            is_internal=is_local(channel) or is_local(dstchannel),
             raw=row.raw,
         )
 
@@ -124,9 +124,19 @@ def _ids(fields: list[str]) -> _Ids:
 
 def peer_of(channel: str) -> str:
     """The peer that a channel belongs to: 301 of `SIP/301-0000abcd`. Only the last part, a hexadecimal count, goes."""
-    peer = channel.partition("/")[2].partition("<")[0]  # <ZOMBIE>: a channel that another one took over
+    peer = _itself(channel).partition("/")[2].partition("<")[0]  # <ZOMBIE>: a channel that another one took over
     name, dash, count = peer.partition(";")[0].rpartition("-")
     return name if dash and count and not count.strip("0123456789abcdefABCDEF") else peer
+
+
+def is_local(channel: str) -> bool:
+    """Whether it is Asterisk talking to itself."""
+    return _itself(channel).startswith("Local/")
+
+
+def _itself(channel: str) -> str:
+    """The name that a channel had before a transfer or a redirection put another one in its place."""
+    return channel.removeprefix("Surrogate/").removeprefix("AsyncGoto/")
 
 
 def _whole_fields(row: Row, width: int) -> list[str]:

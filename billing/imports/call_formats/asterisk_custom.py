@@ -19,7 +19,7 @@ Source: configs/samples/cdr_custom.conf.sample of Asterisk; the variables of CDR
 import re
 from collections.abc import Sequence
 
-from billing.imports.call_formats.asterisk import peer_of
+from billing.imports.call_formats.asterisk import is_local, peer_of
 from billing.imports.call_formats.base import (
     Leg,
     UnreadableField,
@@ -103,6 +103,6 @@ class AsteriskCustomFormat(ColumnsFormat):
             ended_at=moments.ended_at,
             seconds=seconds,
             is_answered=is_answered,
-            is_internal=channel.startswith("Local/") or dstchannel.startswith("Local/"),
+            is_internal=is_local(channel) or is_local(dstchannel),
             raw=row.raw,
         )
