@@ -31,6 +31,9 @@ MENDS = {
     },
 }
 
+# Releases take turns. (Next to halting's and imports' locks.)
+RELEASE_LOCK = 1_230_005
+
 # Nobody can say so of a call that names no customer: without one it can't be charged.
 NEEDS_A_CUSTOMER = [QuarantineReason.NO_CUSTOMER, QuarantineReason.AMBIGUOUS_CUSTOMER]
 
@@ -69,7 +72,11 @@ def recall_mended(*, for_preview: bool = False) -> int:
             )
             kinds = {row[0] for row in cursor.fetchall()}
         reasons = set().union(*(MENDS[kind] for kind in kinds))
-        return _release(Selection(reasons=tuple(reasons))) if reasons else 0
+        if not reasons:
+            return 0
+        if not for_preview:
+            _take_turns()
+        return _release(Selection(reasons=tuple(reasons)))
 
 
 def release(selection: Selection = EVERYTHING, *, at_most: int | None = None) -> int:
@@ -80,6 +87,7 @@ def release(selection: Selection = EVERYTHING, *, at_most: int | None = None) ->
     is deciding about just now.
     """
     with transaction.atomic():
+        _take_turns()
         return _release(selection, at_most=at_most)
 
 
@@ -111,6 +119,12 @@ def fates(selection: Selection = EVERYTHING, *, at_most: int | None = None) -> l
             Fate(outcome, reason or "", calls, currency or "", amount or Decimal(0), rate_id, seconds, account or "")
             for outcome, reason, calls, currency, amount, rate_id, seconds, account in cursor.fetchall()
         ]
+
+
+def _take_turns() -> None:
+    """Wait until no other release is under way: two of them, of two records with one id, would not see each other."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [RELEASE_LOCK])
 
 
 def _release(selection: Selection, *, at_most: int | None = None) -> int:

@@ -1,5 +1,6 @@
 """Calls that could not be charged: they come back once their cause is mended, or by a person's word, and once only."""
 
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
@@ -15,6 +16,7 @@ from billing.cycle import run_cycle
 from billing.models import BillingRun, CallRecord, Customer, LedgerEntry, QuarantinedCall, QuarantineReason
 from billing.preview import preview
 from billing.waiting import Selection
+from tests.billing.at_once import meanwhile
 from tests.factories import (
     key_of,
     make_call,
@@ -25,6 +27,7 @@ from tests.factories import (
     make_rate,
     make_source,
 )
+from tests.faults.processes import wait_until
 from tests.plans import naive_plans, rows_read_from_steps
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,6 +51,12 @@ def nobodys_call(reason: QuarantineReason = QuarantineReason.NO_CUSTOMER, **fiel
     make_quarantined_call(call, reason=reason, customer=None)
     call.batch.__class__.objects.filter(pk=call.batch.pk).update(closed_at=timezone.now())
     return call
+
+
+def somebody_waits_for_a_release() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE classid = %s AND NOT granted", [quarantine.RELEASE_LOCK])
+        return cursor.fetchone() is not None
 
 
 class TestAMendedCause:
@@ -182,6 +191,29 @@ class TestAReleasedCall:
 
         assert quarantine.release() == 1
         assert quarantine.release() == 0
+        assert bill().calls_billed == 1
+
+    def test_of_two_with_one_id_is_one_though_two_people_release_at_once(self) -> None:
+        customer = lindqvist()
+        make_rate(deck=customer.rate_deck)
+        first = make_call(customer=customer)
+        second = make_call(customer=customer, call_id=first.call_id, source=first.source, batch=first.batch)
+        rows = [
+            make_quarantined_call(call, reason=QuarantineReason.CONTRADICTORY, customer=customer).pk
+            for call in (first, second)
+        ]
+        first_is_released = threading.Event()
+
+        def release_the_second() -> int:
+            assert first_is_released.wait(10)
+            return quarantine.release(Selection(ids=(rows[1],)))
+
+        with meanwhile(release_the_second) as other:
+            with transaction.atomic():
+                assert quarantine.release(Selection(ids=(rows[0],))) == 1
+                first_is_released.set()
+                wait_until(somebody_waits_for_a_release, seconds=10)
+            assert other.result(timeout=10) == 0
         assert bill().calls_billed == 1
 
 
