@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-LOCK = 1_230_030
+LOCK = 1_230_006
 # A transaction is known to PostgreSQL a moment after it took its time.
 MARGIN_SECONDS = 5
 TRIES = 5
