@@ -36,6 +36,9 @@ HALT_FORGOTTEN = timedelta(hours=4)
 MANY_IN_QUARANTINE = 100
 # What came on Friday evening has been looked at by Monday evening.
 LONG_IN_QUARANTINE = timedelta(days=3)
+# A torn line after a power cut is ordinary. More than ten within a day, and one in a hundred, are a switch that writes
+# otherwise since it was updated.
+GARBLED_LINES, GARBLED_ONE_IN = 10, 100
 # Beyond these, counting would take longer than looking: “more than”.
 COUNTED = 1_000
 RUNS_LOOKED_AT = 50
@@ -100,6 +103,7 @@ def checks() -> list[Check]:
         _quarantine(seen),
         *_halts_forgotten(seen),
         *_quiet_sources(),
+        *_garbled_sources(),
     ]
 
 
@@ -421,6 +425,36 @@ def _quiet_sources() -> list[Check]:
         else Check(f"source-quiet:{source.name}")
         for source in quiet_sources.all_sources()
     ]
+
+
+def _garbled_sources() -> list[Check]:
+    """Sources of whose lines, in deliveries of the last day, many could not be read. Lines known before don't count."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT s.name, coalesce(sum(d.unparsable_count), 0)::bigint,
+                coalesce(sum(d.read_count - d.duplicate_count), 0)::bigint,
+                min(d.started_at) FILTER (WHERE d.unparsable_count > 0)
+            FROM billing_source s LEFT JOIN billing_delivery d
+                ON d.source_id = s.id AND d.started_at > statement_timestamp() - interval '1 day'
+            GROUP BY s.name ORDER BY s.name
+            """
+        )
+        return [_garbled(*row) for row in cursor.fetchall()]
+
+
+def _garbled(name: str, garbled: int, read: int, since: datetime | None) -> Check:
+    key = f"source-garbled:{name}"
+    if garbled <= GARBLED_LINES or garbled * GARBLED_ONE_IN <= read:
+        return Check(key)
+    return Check(
+        key,
+        wrong=f"Of {read:,} lines that {name} delivered within the last day, {garbled:,} could not be read.",
+        affects="The calls on these lines reach no bill and no balance. The lines are kept as they came.",
+        todo="Look at the lines and why they could not be read (Unparsable lines); mend the way the switch writes its"
+        " files, or the format of the source; then deliver them again, mended: import_calls FILE --source NAME.",
+        since=since,
+    )
 
 
 def _count(number: int, one: str, many: str) -> str:

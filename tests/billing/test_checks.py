@@ -445,6 +445,38 @@ class TestASource:
         assert same_hours_last_week(end, 3 * HOUR, timezone=zone) == (last_week - 3 * HOUR, last_week)
 
 
+class TestASourceWhoseLinesCannotBeRead:
+    def deliver(self, *, unparsable: int, accepted: int, duplicates: int = 0, ago_: timedelta = HOUR) -> None:
+        source = Source.objects.filter(name="pbx-1").first() or factories.make_source(name="pbx-1")
+        factories.make_delivery(
+            source=source,
+            started_at=ago(ago_),
+            read_count=unparsable + accepted + duplicates,
+            unparsable_count=unparsable,
+            accepted_count=accepted,
+            duplicate_count=duplicates,
+        )
+
+    def test_is_told_with_how_many_of_how_many(self) -> None:
+        self.deliver(unparsable=11, accepted=1_000)
+        self.deliver(unparsable=20, accepted=2_000)
+        assert told("source-garbled:pbx-1").startswith(
+            "Of 3,031 lines that pbx-1 delivered within the last day, 31 could not be read."
+        )
+
+    def test_is_told_though_what_was_known_before_came_along(self) -> None:
+        self.deliver(unparsable=11, accepted=1_000, duplicates=1_000_000)
+        assert told("source-garbled:pbx-1")
+
+    def test_is_well_with_a_stray_line_and_a_day_later(self) -> None:
+        self.deliver(unparsable=10, accepted=0)
+        assert not told("source-garbled:pbx-1")
+        self.deliver(unparsable=20, accepted=2_990)
+        assert not told("source-garbled:pbx-1")
+        self.deliver(unparsable=500, accepted=0, ago_=25 * HOUR)
+        assert not told("source-garbled:pbx-1")
+
+
 @real_commits
 class TestCallsByHour:
     def test_are_counted_as_they_are_taken_in_and_duplicates_are_not(self, tmp_path: Any) -> None:

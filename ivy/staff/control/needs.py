@@ -288,6 +288,7 @@ PLACES = {
     "calls-unbilled": ("Look at the runs", "billing.billingrun"),
     "items-overdue": ("Look at the items", "billing.billingitem"),
     "source-quiet": ("Look at the sources", "billing.source"),
+    "source-garbled": ("Look at the lines", "billing.unparsableline"),
     "cache": ("Look at the probes", "ivy.probe"),
     "cache-server": ("Look at the probes", "ivy.probe"),
     "mail-server": ("Look at the probes", "ivy.probe"),
