@@ -421,7 +421,7 @@ class TestASource:
         assert not told("source-quiet:pbx-1")
 
     def test_that_delivers_once_a_day_is_quiet_when_its_file_is_nearly_empty(self) -> None:
-        source = self.make(last=MINUTE, gap=26 * HOUR)
+        source = self.make(last=timedelta(), gap=26 * HOUR)  # by the hour of its last sign
         for hours_ago in range(1, 25):
             self.deliver(source, hours_ago=7 * 24 + hours_ago, calls=100, later=(hours_ago - 1) * HOUR)
         self.deliver(source, hours_ago=20, calls=30, later=20 * HOUR)

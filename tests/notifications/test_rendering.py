@@ -199,8 +199,9 @@ class TestAPace:
                 """
                 INSERT INTO billing_ledgerentry (key, customer_id, kind, amount, currency, occurred_at, posted_at,
                     booked_month, charge_number, description, reason, entered_by, rate_id, billed_seconds)
-                SELECT 'call:pbx-north:busy-' || n, %s, 'call', -0.01, 'GBP', now() - interval '1 hour',
-                    now() - interval '2 days', '2026-11-01', 1, '', '', '', 1, 60 FROM generate_series(1, %s) n
+                SELECT 'call:pbx-north:busy-' || n, %s, 'call', -0.01, 'GBP', at, now() - interval '2 days',
+                    date_trunc('month', at AT TIME ZONE 'UTC'), 1, '', '', '', 1, 60
+                FROM generate_series(1, %s) n, (SELECT now() - interval '1 hour' AS at) an_hour_ago
                 """,
                 [lindqvist.pk, PACE_ENTRIES],
             )
