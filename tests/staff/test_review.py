@@ -286,6 +286,84 @@ class TestAMailsPage:
 
 
 @pytest.mark.django_db
+class TestTheWayBack:
+    """A mail's page leads back to where it was opened from; to no other site, and never in a circle."""
+
+    def opened_from(self, client: Client, log: NotificationLog, referer: str, **query: Any) -> HttpResponse:
+        return client.get(reverse("admin:review_mail", args=[log.pk]), query, headers={"Referer": referer})
+
+    @pytest.mark.parametrize(
+        ("place", "called"),
+        [
+            ("/admin/", "Back to the first page"),
+            ("/admin/customers/AC-1/", "Back to the customer"),
+            ("/admin/search/?q=AC-1", "Back to what was found"),
+            ("/admin/changes/?by=ann@ivy.example", "Back to what somebody did"),
+            ("/admin/review/twice/?days=7&kind=&partner=", "Back to who got two or more"),
+            ("/admin/notifications/notificationlog/?state=held", "Back to the log"),
+            ("/admin/billing/ledgerentry/", "Back to where you came from"),
+        ],
+    )
+    def test_leads_to_the_page_on_which_the_link_was(self, operator: Client, place: str, called: str) -> None:
+        answer = self.opened_from(operator, make_mail(State.HELD), f"http://testserver{place}")
+        assert answer.context["back"] == place
+        assert called in words(answer)
+
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "",
+            "https://evil.example/admin/",
+            "http://testserver.evil.example/admin/",
+            "http://testserver/portal/",
+            "http://testserver/admin/login/?next=/admin/",
+            "http://testserver/admin/review/mail/1/",
+            "http://testserver/admin/review/suppress/?ids=1",
+            "http://testserver/admin/review/?queue=held",
+            "http://[broken",
+        ],
+    )
+    def test_leads_to_the_queue_from_anywhere_else(self, operator: Client, place: str) -> None:
+        answer = self.opened_from(operator, make_mail(State.HELD), place)
+        assert answer.context["back"] == "/admin/review/?queue=held"
+        assert "Back to held" in words(answer)
+
+    @pytest.mark.parametrize(
+        "address",
+        ["https://evil.example/", "//evil.example/admin/", "/\\evil.example", "javascript:alert(1)", "/portal/", "/admin/login/",
+         "/admin/\0", "/" + "a" * 3000],
+    )  # fmt: skip
+    def test_never_leads_off_the_staffs_pages(self, operator: Client, address: str) -> None:
+        log = make_mail(State.HELD)
+        answer = operator.get(reverse("admin:review_mail", args=[log.pk]), {"back": address})
+        assert answer.context["back"] == "/admin/review/?queue=held"
+        assert operator.get(reverse("admin:review_suppress"), {"ids": log.pk, "back": address}).context["back"] == (
+            "/admin/review/?queue=uncertain"
+        )
+
+    def test_is_kept_from_mail_to_mail_of_the_queue_and_through_an_order(self, operator: Client) -> None:
+        place = "/admin/customers/AC-1/"
+        first, second = make_mail(State.HELD), make_mail(State.HELD)
+        page = self.opened_from(operator, first, f"http://testserver{place}")
+        following = operator.get(
+            page.context["following"], headers={"Referer": "http://testserver/admin/review/mail/1/"}
+        )
+        assert (following.context["log"].pk, following.context["back"]) == (second.pk, place)
+        suppress = next(one for one in following.context["buttons"] if one.page.verb == Verb.SUPPRESS)
+        asked = operator.get(suppress.address)
+        assert asked.context["back"] == place
+        done = operator.post(suppress.address, form_of(asked))
+        assert done.headers["Location"] == place
+        assert standing(second)[0] == "suppressed"
+
+    def test_from_a_queue_stays_in_it(self, operator: Client) -> None:
+        page = self.opened_from(
+            operator, make_mail(State.HELD), "http://testserver/admin/", queue="held", kind="low_balance"
+        )
+        assert page.context["back"] == "/admin/review/?queue=held&kind=low_balance"
+
+
+@pytest.mark.django_db
 class TestAnOrder:
     def test_of_one_mail_is_done_once_and_noted(self, operator: Client) -> None:
         log = make_mail(State.UNCERTAIN)

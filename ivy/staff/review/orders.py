@@ -17,6 +17,7 @@ from unfold.widgets import UnfoldBooleanWidget
 
 from billing import halting
 from billing.models import Process
+from ivy.staff import places
 from ivy.staff.acts import Refused, act
 from ivy.staff.pages import ActForm, ActPage, Done, Preview
 from ivy.staff.review import filters
@@ -238,13 +239,20 @@ class OrderPage(ActPage):
         return f"{self.name}: {counted(len(self.foreseen.done))}"
 
     def _back(self) -> str:
+        if place := places.said(self.request):
+            return place.address
         if "twice" in self.request.GET:
             days, kind, partner = filters.asked_for_repeats(self.request.GET)
             return f"{reverse('admin:review_twice')}?{filters.address_of_repeats(days, kind, partner)}"
         return f"{reverse('admin:review')}?{filters.address_of(filters.asked_for(self.request.GET))}"
 
     def _onward(self, is_one: bool) -> str:
-        """After one mail the next of the queue; after many the queue, without what was done."""
+        """After one mail the next of the queue; after many the queue, without what was done.
+
+        Whoever came to the mail from elsewhere was not going through the queue, and goes back there.
+        """
+        if place := places.said(self.request):
+            return place.address
         which = filters.asked_for(self.request.GET)
         if is_one and self.ids and "ids" in self.request.GET:
             following = queues.neighbours(which, self.ids[0])[1]

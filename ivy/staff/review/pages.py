@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
@@ -11,7 +12,9 @@ from billing import halting
 from billing.admin.base import money
 from billing.balances import balance_at
 from billing.models import Partner, Process
+from ivy.staff import places
 from ivy.staff.pages import StaffPage
+from ivy.staff.places import Place
 from ivy.staff.review import filters
 from ivy.staff.review.orders import PAGES, OrderPage
 from notifications import breaker, history, life, queues, rendering, repeats, reviewing
@@ -70,6 +73,9 @@ APOLOGISED = (
     "Errant mails whose recipients got an apology since, or are about to: nothing is left to decide about these.",
     "Nobody was apologised to yet.",
 )
+
+REVIEWED = {"review", "review_mail", *(f"review_{verb.value}" for verb in PAGES)}
+"""The names of the addresses at which mails are gone through one by one, and decided."""
 
 TAGS = {
     State.SENT: "is-good",
@@ -250,7 +256,9 @@ class MailPage(StaffPage):
         balance = log.customer.balance_row.balance
         currency = log.customer.currency
         then = balance_at(log.customer_id, log.created_at)
-        query = filters.address_of(which)
+        place = _came_from(request)
+        carried = {"back": place.address} if place else {}
+        query = filters.address_of(which, **carried)
         mark = reviewing.last_noted()
         apology = queues.apology_since(log) if queue == Queue.ERRANT else None
         return self.page(
@@ -263,14 +271,15 @@ class MailPage(StaffPage):
             buttons=buttons(
                 request,
                 VERBS[queue] if queue is not None and not apology else (),
-                filters.address_of(which, ids=log.pk, mark=mark),
+                filters.address_of(which, ids=log.pk, mark=mark, **carried),
             ),
             cannot=not queue,
             apology=apology,
             copies=copies_of([pk])[pk],
             which=which,
-            label=which.queue.label,
-            back=f"{reverse('admin:review')}?{query}",
+            back=place.address if place else f"{reverse('admin:review')}?{query}",
+            back_words=place.words if place else which.queue.label.lower(),
+            carried=f"?{urlencode(carried)}" if carried else "",
             previous=f"{reverse('admin:review_mail', args=[previous])}?{query}" if previous else "",
             following=f"{reverse('admin:review_mail', args=[following])}?{query}" if following else "",
             attempts=[_told(attempt) for attempt in log.attempts.order_by("number")],
@@ -289,6 +298,15 @@ class MailPage(StaffPage):
             others_shown=OTHERS_SHOWN,
             apologies=NotificationLog.objects.filter(errant=log).order_by("pk"),
         )
+
+
+def _came_from(request: HttpRequest) -> Place | None:
+    """The page that the mail was opened from, if that is none of the queues: these are led back to anyhow."""
+    if place := places.said(request):
+        return place
+    place = places.told_by_browser(request) if "queue" not in request.GET else None
+    is_queue_or_mail = place is not None and place.name in REVIEWED
+    return None if is_queue_or_mail else place
 
 
 @dataclass(frozen=True)
