@@ -10,6 +10,7 @@ from django.db.models import Count, Min
 
 from billing.since import first_ids
 from notifications import breaker
+from notifications.kinds import APOLOGY
 from notifications.models import NotificationLog, State
 
 OPEN_STATES = (State.PENDING, State.CLAIMED, State.SENDING, State.UNCERTAIN, State.HELD, State.FAILED)
@@ -37,11 +38,15 @@ def backlog() -> Backlog:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Mails in one unsettled state: how many (counted so far, and one more: beyond), since when the oldest is owed."""
+    """Mails in one unsettled state: how many (counted so far, and one more: beyond), since when the oldest is owed.
+
+    `apologies`: how many of those that were counted are apologies.
+    """
 
     state: str
     count: int
     oldest_at: datetime | None
+    apologies: int = 0
 
 
 def at_a_glance(*, counted_to: int) -> dict[str, Waiting]:
@@ -53,7 +58,8 @@ def at_a_glance(*, counted_to: int) -> dict[str, Waiting]:
 
 # Each in its own words, so that each goes by the index that is made for it.
 _GLANCE = " UNION ALL ".join(
-    f"SELECT '{state}', count(*), min(created_at) FROM (SELECT created_at FROM notifications_notificationlog"  # noqa: S608
+    f"SELECT '{state}', count(*), min(created_at), count(*) FILTER (WHERE kind = '{APOLOGY.name}')"  # noqa: S608
+    " FROM (SELECT created_at, kind FROM notifications_notificationlog"
     f" WHERE state = '{state}' ORDER BY {order} LIMIT %(most)s) {state}"
     for state, order in [
         ("pending", "next_try_at, id"),
@@ -71,24 +77,26 @@ class Twice:
     """How many recipients were handed two or more mails of one kind within a day, none of them marked as errant yet.
 
     `is_cut`: more mails went out than were looked at, the newest. `last_at`: when the last of them went out.
+    `to_apologise_for`: mails of that day that were marked as errant, and whose recipients got no apology since.
     """
 
     recipients: int
     last_at: datetime | None
     is_cut: bool
+    to_apologise_for: int
 
 
 def handed_over_twice(*, looked_at: int) -> Twice:
     """Who was handed two or more mails of a kind within 24 hours, counted as `repeats` does, and in milliseconds."""
     with connection.cursor() as cursor:
         cursor.execute(_TWICE, {"most": looked_at})
-        recipients, last_at, mails = cursor.fetchone()
-    return Twice(recipients, last_at, mails == looked_at)
+        recipients, last_at, mails, to_apologise_for = cursor.fetchone()
+    return Twice(recipients, last_at, mails == looked_at, to_apologise_for)
 
 
-_TWICE = """
+_TWICE = f"""
 WITH lately AS MATERIALIZED (
-    SELECT customer_id, kind, recipient_hash, sending_at, is_errant,
+    SELECT customer_id, kind, recipient_hash, sending_at, sent_at, is_errant,
         CASE WHEN order_id IS NULL THEN 1 ELSE greatest(1, (
             SELECT count(*) FROM notifications_deliveryattempt t
             WHERE t.notification_id = n.id AND t.outcome IN ('open', 'accepted', 'unknown')
@@ -100,8 +108,14 @@ WITH lately AS MATERIALIZED (
     SELECT max(sending_at) AS last_at FROM lately GROUP BY customer_id, kind, recipient_hash
     HAVING sum(times) > 1 AND NOT bool_or(is_errant)
 )
-SELECT count(*), max(last_at), (SELECT count(*) FROM lately) FROM twice
-"""
+SELECT count(*), max(last_at), (SELECT count(*) FROM lately), (
+    SELECT count(*) FROM lately n WHERE is_errant AND NOT EXISTS (
+        SELECT FROM notifications_notificationlog a
+        WHERE a.kind = '{APOLOGY.name}' AND a.customer_id = n.customer_id AND a.recipient_hash = n.recipient_hash
+            AND a.created_at >= n.sent_at
+    )
+) FROM twice
+"""  # noqa: S608 - a name of ours
 
 
 @dataclass(frozen=True)

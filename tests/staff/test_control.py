@@ -268,6 +268,39 @@ class TestTheFirstPage:
         assert "more than a quarter (25 %) of those charged" in text
         assert "two or more mails of one kind" not in words(operator.get(FIRST_PAGE)), "somebody has seen to it"
 
+    def test_tells_of_errant_mails_until_they_are_apologised_for_and_of_apologies_until_they_went_out(
+        self, operator: Client
+    ) -> None:
+        def need(key: str) -> str:
+            """What the page says of it: title and words."""
+            text = words(operator.get(FIRST_PAGE))
+            return (re.findall(rf"(?:trouble|waits|to know) ([^.]*{key}.*?) Look at", text) or [""])[0].strip()
+
+        mail = make_mail(State.SENT)
+        assert "marked as errant" not in words(operator.get(FIRST_PAGE))
+        reviewing.mark_errant([mail.key], reason="Twice", by="nina@ivy.example")
+        text = operator.get(FIRST_PAGE)
+        assert "1 mail is marked as errant, and nobody apologised" in words(text)
+        assert 'href="/admin/review/?queue=errant"' in text.content.decode()
+
+        reviewing.apologise([mail.key], reason="Twice", by="nina@ivy.example", one_each=True)
+        assert "marked as errant" not in words(operator.get(FIRST_PAGE))
+        assert need("apology") == (
+            "1 apology waits 1 with the next look for owed mails, or at the next try: nothing keeps mails back."
+        )
+        assert 'href="/admin/review/?queue=waiting&amp;kind=apology"' in operator.get(FIRST_PAGE).content.decode()
+
+        make_switch(process=Process.NOTIFICATIONS, partner=mail.partner)
+        assert f"1 because notifications of {mail.partner.name} are halted" in need("apology")
+        make_switch(process=Process.NOTIFICATIONS)
+        assert need("apology") == "1 apology waits 1 because notifications are halted."
+
+        apology = NotificationLog.objects.filter(errant=mail)
+        apology.update(state=State.HELD, because="breaker")
+        assert need("apology") == "1 apology waits 1 held back until somebody approves or suppresses it."
+        apology.update(state=State.SUPPRESSED, because="staff")
+        assert "apology" not in words(operator.get(FIRST_PAGE))
+
     def test_offers_an_incident_for_what_is_halted(self, operator: Client) -> None:
         make_switch(process=Process.NOTIFICATIONS)
         text = operator.get(FIRST_PAGE).content.decode()

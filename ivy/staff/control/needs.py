@@ -14,6 +14,7 @@ from ivy.models import Alarm
 from ivy.staff.control.links import Link, address, list_of
 from ivy.staff.control.room import MOST_COUNTED, Now, Switch
 from notifications.backlog import Waiting
+from notifications.kinds import APOLOGY
 from notifications.queues import Queue
 
 BAD, WARNING, NEWS = "bad", "warning", "news"
@@ -55,7 +56,7 @@ def needs(seen: Now) -> list[Need]:
     found = [*_breaker(seen), *_halts(seen), *_copied(seen), *_parts(seen), *_reviews(seen), *_quarantine(seen)]
     covered = {key for need in found for key in need.covers}
     found += [_alarm(alarm, seen.at) for alarm in seen.alarms if alarm.key not in covered]
-    found += [*_twice(seen), *_incidents(seen), *_offers(seen), *_credits(seen)]
+    found += [*_apologies(seen), *_twice(seen), *_errant(seen), *_incidents(seen), *_offers(seen), *_credits(seen)]
     return sorted(found, key=lambda need: LEVELS.index(need.level))
 
 
@@ -215,6 +216,67 @@ def _twice(seen: Now) -> Iterator[Need]:
             Way("Who was mailed twice", reverse("admin:review_twice"), "notifications.view_notificationlog"),
             _runbook("customers-say-they-got-a-mail-twice"),
         ),
+    )
+
+
+def _apologies(seen: Now) -> Iterator[Need]:
+    """Apologies that somebody has ordered and that did not go out: whoever did so has turned to something else."""
+    waiting = {state: found.apologies for state, found in seen.mails.items() if found.apologies}
+    if not waiting:
+        return
+    total, owed = sum(waiting.values()), sum(waiting.get(state, 0) for state in ON_THE_WAY)
+    stopped = _what_stops_mails(seen)
+    sentences = [f"{owed:,} {f'because {stopped}' if stopped else GO_BY_THEMSELVES}."] if owed else []
+    sentences += [f"{waiting[state]:,} {words}." for state, words in APOLOGIES.items() if state in waiting]
+    queues = [("waiting", "Look at those that wait")] if owed else []
+    queues += [(state, f"Look at those {REVIEWED[state][0]}") for state in APOLOGIES if state in waiting]
+    yield Need(
+        "apologies",
+        NEWS if total == owed and not stopped else WARNING,
+        f"{'At least ' if any(seen.mails[state].count > MOST_COUNTED for state in waiting) else ''}{total:,}"
+        f" {'apology waits' if total == 1 else 'apologies wait'}",
+        " ".join(sentences),
+        None,
+        tuple(
+            Way(text, address("review", queue=queue, kind=APOLOGY.name), "notifications.view_notificationlog")
+            for queue, text in queues
+        ),
+    )
+
+
+GO_BY_THEMSELVES = "with the next look for owed mails, or at the next try: nothing keeps mails back"
+ON_THE_WAY = ("pending", "claimed", "sending")
+APOLOGIES = {
+    "held": "held back until somebody approves or suppresses it",
+    "uncertain": "perhaps delivered: somebody has to find out",
+    "failed": "failed for good: no apology came",
+}
+
+
+def _what_stops_mails(seen: Now) -> str:
+    """Why no mails go out to anybody, or not to some customers; empty: they do."""
+    halts = [switch.halt for switch in seen.halts if switch.process == Process.NOTIFICATIONS and switch.halt]
+    if seen.trip is not None:
+        return "the breaker has tripped"
+    if any(halt.partner is None for halt in halts):
+        return "notifications are halted"
+    if seen.doubt:
+        return "this database waits for a confirmation"
+    names = " and ".join(sorted(halt.partner.name for halt in halts if halt.partner))
+    return f"notifications of {names} are halted, or the next look is to come" if names else ""
+
+
+def _errant(seen: Now) -> Iterator[Need]:
+    """Between marking and apologising: nothing else tells that the second step is missing."""
+    if not (count := seen.twice.to_apologise_for):
+        return
+    yield Need(
+        "errant-mails",
+        NEWS,
+        f"{count:,} {'mail is' if count == 1 else 'mails are'} marked as errant, and nobody apologised",
+        "They went out within 24 hours. Marking sends nothing: apologise, or leave it at that.",
+        None,
+        (Way("Apologise for them", _review("errant"), "notifications.view_notificationlog"),),
     )
 
 
