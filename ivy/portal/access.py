@@ -11,6 +11,7 @@ from django.shortcuts import render
 from django.template.response import SimpleTemplateResponse
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
+from django.utils.http import parse_header_parameters
 
 from ivy.accounts.models import User
 from ivy.portal import looking, words
@@ -62,6 +63,8 @@ def portal_page(*, role: Role = Role.VIEWER) -> Callable[[View], View]:
                 answer = view(known, *args, **kwargs) if _may_enter(known, role) else _refuse(known, role)
                 if isinstance(answer, SimpleTemplateResponse):
                     answer.render()
+            if scope.look is not None and (file_name := _file_name(answer)):
+                looking.note_file(scope.look, file_name)
             if not answer.has_header("Cache-Control"):
                 add_never_cache_headers(answer)
             return answer
@@ -70,6 +73,13 @@ def portal_page(*, role: Role = Role.VIEWER) -> Callable[[View], View]:
         return door
 
     return decorate
+
+
+def _file_name(answer: HttpResponseBase) -> str:
+    """Of an answer that is a file to keep, as the browser will name it; empty: it is a page."""
+    disposition = answer.headers.get("Content-Disposition", "")
+    kind, told = parse_header_parameters(disposition)
+    return told.get("filename", "") if kind == "attachment" else ""
 
 
 def _may_enter(request: PortalRequest, role: Role) -> bool:

@@ -6,6 +6,7 @@ from django.db.models.functions import Now
 
 from billing.models import Partner
 from ivy.accounts.models import User
+from ivy.models import AuditEntry
 from ivy.portal.models import StaffLook
 
 MINUTES = 60
@@ -25,6 +26,17 @@ def begin(partner: Partner, *, by: User, reason: str) -> StaffLook:
 def end(look_id: int, *, by: User) -> bool:
     """Note that they look no more; False if that was so already."""
     return bool(StaffLook.objects.filter(pk=look_id, by=by, ended_at__isnull=True).update(ended_at=Now()))
+
+
+def note_file(look: StaffLook, file_name: str) -> None:
+    """Note that somebody who looks takes a file with them: in the audit trail, where all exports by staff stand."""
+    AuditEntry.objects.create(
+        by=look.by.get_username(),
+        verb="export",
+        noun="partner",
+        name=look.partner.slug,
+        summary=f"{file_name} was taken from the portal of {look.partner.slug}, while looking because: {look.reason}",
+    )
 
 
 def standing(look_id: object, *, by: User) -> StaffLook | None:

@@ -81,6 +81,23 @@ class TestLooking:
         assert person.is_active
         assert "Change</button>" not in staff.get(reverse("portal:people")).text
 
+    def test_leaves_a_record_of_each_file_that_is_taken(self, staff: Client, ann: User) -> None:
+        begin(staff)
+        for address in ("customers_file", "customers"):
+            assert staff.get(reverse(f"portal:{address}")).status_code == 200
+        taken = AuditEntry.objects.get(verb="export")
+        assert (taken.by, taken.noun, taken.name) == (ann.email, "partner", "harbour")
+        assert taken.summary == (
+            "customers.csv was taken from the portal of harbour, while looking because: They see no balances."
+        )
+
+    def test_is_no_matter_where_partners_take_their_own_files(self, settings: Settings) -> None:
+        settings.AXES_ENABLED = False
+        client = Client()
+        client.force_login(PortalUser.objects.get().user)
+        assert client.get(reverse("portal:customers_file")).status_code == 200
+        assert not AuditEntry.objects.exists()
+
     def test_is_over_after_an_hour(self, staff: Client, ann: User) -> None:
         old = StaffLook.objects.create(
             partner=factories.harbour(), by=ann, reason="An hour ago.", expires_at=Now(), began_at=Now() - HOUR

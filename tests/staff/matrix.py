@@ -110,6 +110,9 @@ LOOKED_AT = frozenset({
 TRIED_AND_TAKEN_BACK = frozenset({"customer_alert_end", "money_credit_approve", "money_reverse", "work_import_confirm"})
 """Pages that show what would follow by doing it in a transaction that they take back."""
 
+LEAVES_A_TRACE = frozenset({"work_export"})
+"""What is looked at and noted: that somebody took it, in the audit trail, and nothing else."""
+
 OWN_ACCOUNT = frozenset({"login", "logout", "password_change", "password_change_done"})
 """Of the person itself; `tests/project/test_log_in.py` tells of them."""
 

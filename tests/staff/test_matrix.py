@@ -115,6 +115,11 @@ class TestLooking:
                 assert client.get(url).status_code == 200, name
                 assert everything() == before, name
                 continue
+            if name in matrix.LEAVES_A_TRACE:
+                before = everything()
+                assert client.get(url).status_code == 200, name
+                assert {table for table, *_ in set(everything()) ^ set(before)} == {"ivy_auditentry"}, name
+                continue
             with transaction.atomic():
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION READ ONLY")

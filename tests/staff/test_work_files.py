@@ -1,6 +1,7 @@
 """Files that come in with the checks of the commands, and lists that go out, harmless to a spreadsheet."""
 
 import csv
+import html
 import io
 from datetime import timedelta
 from decimal import Decimal
@@ -155,6 +156,39 @@ class TestAnExport:
         [row] = exported(client, "billing", "customer", "?status__exact=suspended&p=3")
         assert (row["account"], row["partner"], row["status"]) == ("A-2", "harbour", "suspended")
         assert len(exported(client, "billing", "customer", "?q=lindqvist")) == 1
+
+    def test_is_noted_with_who_took_what_narrowed_how_and_how_many_rows(self) -> None:
+        for account in ("A-1", "A-2", "A-3"):
+            make_customer(account=account, status="active" if account == "A-1" else "suspended")
+        client, ann = staff("support"), staff("admin")
+        exported(client, "billing", "customer", "?status__exact=suspended&q=A-&p=2")
+        exported(client, "billing", "customer")
+        every, narrowed = AuditEntry.objects.filter(verb="export", noun="list", name="customers").order_by("-pk")
+        assert every.summary == "A list of customers left as a file, 3 rows."
+        assert narrowed.summary == (
+            "A list of customers left as a file, 2 rows, narrowed to status__exact suspended; q A-."
+        )
+        assert narrowed.after == {"rows": 2, "narrowed to": "status__exact suspended; q A-"}
+        did = ann.get(reverse("admin:changes"), {"by": narrowed.by}).content.decode()
+        assert narrowed.summary in html.unescape(did)
+        listed = ann.get(reverse("admin:ivy_auditentry_changelist"), {"verb": "export"}).content.decode()
+        assert every.summary in html.unescape(listed)
+
+    def test_that_nobody_reads_to_its_end_is_noted_all_the_same(self) -> None:
+        make_customer()
+        assert staff("support").get(reverse("admin:work_export", args=["billing", "customer"])).streaming
+        assert AuditEntry.objects.get(verb="export").after["rows"] == 1
+
+    def test_that_is_refused_leaves_nothing_to_note(self) -> None:
+        staff().get(reverse("admin:work_export", args=["billing", "customer"]))
+        answer = staff("support").get(reverse("admin:work_export", args=["billing", "customer"]) + "?id__exact=x")
+        assert answer.status_code == 404
+        assert not AuditEntry.objects.exists()
+
+    @pytest.mark.parametrize("query", ["?q=%00", "?status__exact=%00", "?q=" + "x" * 5000])
+    def test_of_whatever_is_asked_does_not_fail(self, query: str) -> None:
+        answer = staff("support").get(reverse("admin:work_export", args=["billing", "customer"]) + query)
+        assert answer.status_code in {200, 302, 404}
 
     def test_keeps_formulas_from_running(self) -> None:
         make_customer(account="A-1", name="=HYPERLINK(1)")
