@@ -1,4 +1,3 @@
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -7,14 +6,17 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
-from billing.admin.base import BillingAdmin, BillingInline, DatabaseRulesForm, ReadOnlyAdmin, money
+from billing.admin.base import BillingInline, ReadOnlyAdmin, ReadOnlyInline, money
 from billing.models import AlertKind, AlertRecipient, BalanceAlert, Episode, PartnerAlert
 
 TERMS = ("rearm_margin", "remind_every_days", "remind_at_most", "tells_restored")
 
 
 class AlertInline(BillingInline):
-    """The alerts that staff set; the built-in one follows the credit limit by itself. Recipients are on their pages."""
+    """The alerts that staff set: typed in with a newcomer, who hears nothing of them, and to look at from then on.
+
+    A threshold decides who is mailed, and is changed where that is shown. The built-in one follows the credit limit.
+    """
 
     model = BalanceAlert
     fields = ("threshold", *TERMS, "is_active")
@@ -24,6 +26,15 @@ class AlertInline(BillingInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BalanceAlert]:
         return super().get_queryset(request).filter(kind=AlertKind.LOW_BALANCE)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_add_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 class DefaultAlertInline(BillingInline):
@@ -36,16 +47,8 @@ class DefaultAlertInline(BillingInline):
     ordering = ("threshold",)
 
 
-class RecipientForm(DatabaseRulesForm):
-    def clean_email(self) -> str:
-        """As the log of mails knows it: who is two to staff and one to a mail server would be told twice."""
-        email: str = self.cleaned_data["email"]
-        return email.strip().lower()
-
-
-class RecipientInline(BillingInline):
+class RecipientInline(ReadOnlyInline):
     model = AlertRecipient
-    form = RecipientForm
     fields = ("email",)
     verbose_name = "recipient"
     verbose_name_plural = "recipients (none: the customer's own address)"
@@ -53,23 +56,23 @@ class RecipientInline(BillingInline):
 
 
 @admin.register(BalanceAlert)
-class BalanceAlertAdmin(BillingAdmin):
+class BalanceAlertAdmin(ReadOnlyAdmin):
+    """To look at: see `AlertInline`."""
+
     list_display = ("show_threshold", "customer", "kind", "margin", "is_active")
     list_select_related = ("customer",)
     list_filter = (("kind", ChoicesDropdownFilter), "is_active", ("customer", AutocompleteSelectFilter))
     search_fields = ("customer__account__startswith", "customer__name")
     show_facets = admin.ShowFacets.NEVER
-    autocomplete_fields = ("customer",)
-    fixed_fields = ("customer",)
-    readonly_fields = ("kind",)
     inlines = (RecipientInline,)
-    fields = (
+    fields: tuple[Any, ...] = (
         ("customer", "kind"),
-        ("threshold", "rearm_margin"),
+        ("show_threshold", "margin"),
         ("remind_every_days", "remind_at_most"),
         "tells_restored",
         "is_active",
     )
+    readonly_fields: tuple[str, ...] = ("show_threshold", "margin")
 
     @admin.display(description="threshold", ordering="threshold")
     def show_threshold(self, alert: BalanceAlert) -> str:
@@ -78,11 +81,6 @@ class BalanceAlertAdmin(BillingAdmin):
     @admin.display(description="re-arm margin", ordering="rearm_margin")
     def margin(self, alert: BalanceAlert) -> str:
         return "usual" if alert.rearm_margin is None else money(alert.rearm_margin, alert.customer.currency)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Iterable[str]:
-        """The built-in alert stays, and stays at the credit limit; whom it tells and how often is for staff to say."""
-        fixed = ("threshold", "is_active") if obj and obj.kind == AlertKind.EXHAUSTED else ()
-        return (*super().get_readonly_fields(request, obj), *fixed)
 
 
 @admin.register(Episode)

@@ -356,27 +356,22 @@ class TestACustomer:
         shown = [form.instance for inline in page.context["inline_admin_formsets"] for form in inline.formset.forms]
         assert shown == [alert]
 
-    def test_does_not_let_the_built_in_alert_be_forged(self, staff: Client, submit: Submit) -> None:
-        lindqvist = factories.make_customer()
+    def test_changes_no_threshold_and_no_credit_limit_without_a_preview(self, staff: Client, submit: Submit) -> None:
+        lindqvist = factories.make_customer(balance=Decimal(12), credit_limit=5)
+        alert = factories.make_alert(customer=lindqvist, threshold=10)
         built_in = lindqvist.alerts.get(kind=AlertKind.EXHAUSTED)
-        assert submit(page_url(built_in), threshold="99", kind="low_balance").status_code == 302
-        submit(
-            page_url(lindqvist),
-            **{"alerts-TOTAL_FORMS": 1, "alerts-INITIAL_FORMS": 1},
-            **{"alerts-0-id": built_in.pk, "alerts-0-customer": lindqvist.pk, "alerts-0-threshold": "99"},
-        )
-        built_in.refresh_from_db()
-        assert (built_in.threshold, built_in.kind, built_in.is_active) == (0, AlertKind.EXHAUSTED, True)
-
-    def test_loses_an_alert_that_nobody_fell_below(self, submit: Submit) -> None:
-        alert = factories.make_alert()
-        assert submit(page_url(alert.customer), **{"alerts-0-DELETE": "on"}).status_code == 302
-        assert not BalanceAlert.objects.filter(pk=alert.pk).exists()
-
-    def test_keeps_an_alert_that_has_an_episode(self, submit: Submit) -> None:
-        episode = factories.make_episode()
-        response = submit(page_url(episode.alert.customer), **{"alerts-0-DELETE": "on"})
-        assert "would require deleting the following protected related objects" in complaints(response)[0]
+        page = staff.get(page_url(lindqvist))
+        assert 'name="alerts-0-threshold"' not in page.text
+        for way in ("customer_alert_add", "customer_credit_limit", "customer_status"):
+            assert reverse(f"admin:{way}", args=[lindqvist.account]) in page.text
+        for one in (alert, built_in):
+            forged = {"alerts-0-id": one.pk, "alerts-0-customer": lindqvist.pk, "alerts-0-threshold": "99"}
+            added = {"alerts-1-threshold": "25", "alerts-1-remind_at_most": "3", "alerts-0-DELETE": "on"}
+            counted = {"alerts-TOTAL_FORMS": 2, "alerts-INITIAL_FORMS": 1, "credit_limit": "0"}
+            submit(page_url(lindqvist), name="Lindqvist AB", **counted, **forged, **added)
+        lindqvist.refresh_from_db()
+        assert (lindqvist.name, lindqvist.credit_limit) == ("Lindqvist AB", 5)
+        assert set(lindqvist.alerts.values_list("threshold", flat=True)) == {10, -5}
 
     def test_with_many_numbers_is_shown_and_saved_page_by_page(self, staff: Client) -> None:
         lindqvist = factories.make_customer()
@@ -549,13 +544,6 @@ class TestACustomerMadeByStaff:
         assert lindqvist.alerts.get(threshold=8).remind_every_days == 3
         assert Episode.objects.get().is_silent
 
-    def test_is_told_of_an_alert_that_is_set_later(self, submit: Submit) -> None:
-        lindqvist = factories.make_customer(balance=Decimal(12))
-        submit(page_url(lindqvist), **AN_ALERT | {"alerts-0-threshold": "25"})
-        assert _thresholds(lindqvist) == {25}
-        assert episodes.judge(at=timezone.now()).opened == 1
-        assert not Episode.objects.get().is_silent
-
 
 class TestDefaultsOnAPartnersPage:
     def test_are_set_there(self, submit: Submit) -> None:
@@ -597,37 +585,17 @@ class TestDefaultsOnAPartnersPage:
         assert not PartnerAlert.objects.exists()
 
 
-class TestRecipients:
-    def test_are_kept_trimmed_and_in_small_letters(self, submit: Submit) -> None:
-        alert = factories.make_alert()
-        changes = {"recipients-TOTAL_FORMS": 1, "recipients-0-email": "  Boss@Lindqvist.Example "}
-        assert submit(page_url(alert), **changes).status_code == 302
-        assert alert.recipients.get().email == "boss@lindqvist.example"
-
-    def test_are_named_once(self, submit: Submit) -> None:
+class TestAnAlert:
+    def test_is_looked_at_and_changed_where_a_preview_is(self, staff: Client) -> None:
         alert = factories.make_recipient(email="boss@lindqvist.example").alert
-        response = submit(
-            page_url(alert), **{"recipients-TOTAL_FORMS": 2, "recipients-1-email": "BOSS@lindqvist.example"}
-        )
-        assert complaints(response) == ["The alert has this recipient already."]
-
-    def test_are_addresses(self, submit: Submit) -> None:
-        changes = {"recipients-TOTAL_FORMS": 1, "recipients-0-email": "the boss"}
-        assert complaints(submit(page_url(factories.make_alert()), **changes)) == ["Enter a valid email address."]
-
-    def test_of_the_built_in_alert_are_for_staff_to_say(self, submit: Submit) -> None:
-        built_in = factories.make_customer().alerts.get(kind=AlertKind.EXHAUSTED)
-        changes = {"recipients-TOTAL_FORMS": 1, "recipients-0-email": "boss@lindqvist.example"}
-        assert submit(page_url(built_in), tells_restored="on", remind_every_days="3", **changes).status_code == 302
-        built_in.refresh_from_db()
-        assert (built_in.tells_restored, built_in.remind_every_days, built_in.threshold) == (True, 3, 0)
-        assert built_in.recipients.get().email == "boss@lindqvist.example"
-
-    def test_go_when_they_are_taken_off(self, submit: Submit, staff: Client) -> None:
-        alert = factories.make_recipient().alert
-        assert submit(page_url(alert), **{"recipients-0-DELETE": "on"}).status_code == 302
-        assert not alert.recipients.exists()
-        assert staff.get(page_url(alert)).status_code == 200
+        built_in = alert.customer.alerts.get(kind=AlertKind.EXHAUSTED)
+        for one in (alert, built_in):
+            page = staff.get(page_url(one)).text
+            assert reverse("admin:customer_alert", args=[one.customer.account, one.pk]) in page
+            assert (reverse("admin:customer_alert_end", args=[one.customer.account, one.pk]) in page) == (one == alert)
+            assert staff.post(page_url(one), {"threshold": "99"}).status_code == 403
+        assert "boss@lindqvist.example" in staff.get(page_url(alert)).text
+        assert staff.get(add_url(BalanceAlert)).status_code == 403
 
 
 class TestARefusal:
@@ -665,13 +633,12 @@ class TestARefusal:
         assert not lindqvist.identities.exists()
 
     def test_keeps_what_was_typed(self, submit: Submit) -> None:
-        response = submit(page_url(factories.make_customer()), name="Lindqvist AB", credit_limit="-5")
+        response = submit(page_url(factories.make_customer()), name="Lindqvist AB", timezone="Mars")
         assert response.context["adminform"].form["name"].value() == "Lindqvist AB"
 
     @pytest.mark.parametrize(
         ("changes", "sentence"),
         [
-            ({"credit_limit": "-5"}, "A credit limit must not be negative."),
             ({"timezone": "Mars/Olympus"}, "“Mars/Olympus” is not a time zone; write it like Europe/Berlin."),
             ({"rate_deck": "euros"}, "The deck and its customers must have one currency."),
             ({"inbound_deck": "euros"}, "The deck and its customers must have one currency."),
@@ -680,6 +647,21 @@ class TestARefusal:
                 {"identities-TOTAL_FORMS": 1, "identities-0-kind": "number", "identities-0-value": "+44 20"},
                 "Write phone numbers as digits in international form, like 442079460123.",
             ),
+        ],
+    )
+    def test_of_a_customer_is_a_sentence(self, submit: Submit, changes: dict[str, Any], sentence: str | None) -> None:
+        euros = factories.make_deck(name="euros", currency="EUR")
+        changes = {name: euros.pk if value == "euros" else value for name, value in changes.items()}
+        response = submit(page_url(factories.make_customer()), **changes)
+        if sentence is None:
+            assert response.status_code == 302, "fixed, so that what was posted is not even read"
+        else:
+            assert complaints(response) == [sentence]
+
+    @pytest.mark.parametrize(
+        ("changes", "sentence"),
+        [
+            ({"credit_limit": "-5"}, "A credit limit must not be negative."),
             (
                 {
                     "alerts-TOTAL_FORMS": 2,
@@ -700,14 +682,10 @@ class TestARefusal:
             ),
         ],
     )
-    def test_of_a_customer_is_a_sentence(self, submit: Submit, changes: dict[str, Any], sentence: str | None) -> None:
-        euros = factories.make_deck(name="euros", currency="EUR")
-        changes = {name: euros.pk if value == "euros" else value for name, value in changes.items()}
-        response = submit(page_url(factories.make_customer()), **changes)
-        if sentence is None:
-            assert response.status_code == 302, "fixed, so that what was posted is not even read"
-        else:
-            assert complaints(response) == [sentence]
+    def test_of_a_newcomer_is_a_sentence(self, submit: Submit, changes: dict[str, Any], sentence: str) -> None:
+        fields = TestACustomerMadeByStaff().fields()
+        assert complaints(submit(add_url(Customer), **fields | changes)) == [sentence]
+        assert not Customer.objects.exists()
 
     @pytest.mark.parametrize(
         ("changes", "sentence"),

@@ -40,8 +40,6 @@ MAY: dict[str, frozenset[str]] = {
     "billing_callidentity_add": BILLING,
     "billing_callidentity_change": BILLING,
     "billing_callidentity_delete": BILLING,
-    "billing_balancealert_add": BILLING,
-    "billing_balancealert_change": BILLING,
     "billing_billingitem_add": BILLING,
     "billing_billingitem_change": BILLING,
     "billing_billingitem_delete": BILLING,  # as long as it was never charged

@@ -1,4 +1,7 @@
-"""The lists of customers, of requested credits and of their limits; customers lead to the page that tells all."""
+"""The lists of customers, their alerts, of requested credits and of their limits.
+
+What decides who is mailed (status, credit limit, alerts) is not changed here, but on pages that show what would follow.
+"""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -12,24 +15,24 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 
 import billing.admin
 from billing.admin.base import DatabaseRulesForm, ReadOnlyAdmin, StaffAdmin, money, side_by_side
-from billing.models import Customer
+from billing.models import AlertKind, BalanceAlert, Customer
 from ivy.models import CreditLimit, CreditRequest
 from ivy.staff.acts import act
 from ivy.staff.customers import links
 
-admin.site.unregister(Customer)
+admin.site.unregister([Customer, BalanceAlert])
 
 
 @admin.register(Customer)
 class CustomerAdmin(billing.admin.customers.CustomerAdmin):
-    """A customer's fields. Its status is changed where one is told before what follows of it."""
+    """A customer's fields. Its status and credit limit are changed where one is told before what follows of it."""
 
     def get_list_display(self, request: HttpRequest) -> list[str]:
         account, *others = super().get_list_display(request)
         return [account, "all_of_it", *others]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Iterable[str]:
-        return (*super().get_readonly_fields(request, obj), "status")
+        return (*super().get_readonly_fields(request, obj), "status", *(("credit_limit",) if obj else ()))
 
     @admin.display(description="look at")
     def all_of_it(self, customer: Customer) -> SafeString:
@@ -38,8 +41,32 @@ class CustomerAdmin(billing.admin.customers.CustomerAdmin):
     @admin.display(description="look at")
     def look_at(self, customer: Customer) -> SafeString:
         everything = _link(links.customer(customer.account), "everything")
-        status = _link(reverse("admin:customer_status", args=[customer.account]), "change the status")
-        return side_by_side([everything, status, super().look_at(customer)])
+        changes = [
+            _link(reverse(f"admin:customer_{what}", args=[customer.account]), words)
+            for what, words in (
+                ("status", "change the status"),
+                ("credit_limit", "change the credit limit"),
+                ("alert_add", "add an alert"),
+            )
+        ]
+        return side_by_side([everything, *changes, super().look_at(customer)])
+
+
+@admin.register(BalanceAlert)
+class BalanceAlertAdmin(billing.admin.alerts.BalanceAlertAdmin):
+    fields = ("change_it", *billing.admin.alerts.BalanceAlertAdmin.fields)
+    readonly_fields = ("change_it", *billing.admin.alerts.BalanceAlertAdmin.readonly_fields)
+
+    @admin.display(description="to change it")
+    def change_it(self, alert: BalanceAlert) -> SafeString:
+        account = alert.customer.account
+        change = _link(reverse("admin:customer_alert", args=[account, alert.pk]), "change it, with a preview")
+        ended = (
+            []
+            if alert.kind == AlertKind.EXHAUSTED or not alert.is_active
+            else [_link(reverse("admin:customer_alert_end", args=[account, alert.pk]), "end it")]
+        )
+        return side_by_side([change, *ended, _link(links.customer(account), "everything about the customer")])
 
 
 @admin.register(CreditRequest)
