@@ -22,13 +22,13 @@ MOST_AT_ONCE = 50_000
 
 
 class Queue(models.TextChoices):
-    """A queue of mails by what can be decided about them."""
+    """A queue of mails by what can be decided about them; called as the state of its mails is."""
 
-    UNCERTAIN = "uncertain", "Uncertain"
-    HELD = "held", "Held"
-    FAILED = "failed", "Failed"
+    UNCERTAIN = "uncertain", str(State.UNCERTAIN.label).capitalize()
+    HELD = "held", str(State.HELD.label).capitalize()
+    FAILED = "failed", str(State.FAILED.label).capitalize()
     ERRANT = "errant", "Errant"
-    WAITING = "waiting", "Waiting"
+    WAITING = "waiting", str(State.PENDING.label).capitalize()
     SENT = "sent", "Sent lately"
 
 

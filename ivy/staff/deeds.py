@@ -32,7 +32,7 @@ ORDERED = {
     Verb.RESEND: "sent again, perhaps a second time",
     Verb.DELIVERED: "marked as delivered",
     Verb.SUPPRESS: "suppressed, not to be sent any more",
-    Verb.ERRANT: "marked as an error of ours",
+    Verb.ERRANT: "marked as errant",
     Verb.APOLOGISE: "apologised for",
     Verb.RELEASE: "released after a reset of the breaker",
 }

@@ -2,7 +2,17 @@
 
 from django.template import Library
 
+from ivy.staff.review import meanings
+from notifications.models import State
+
 register = Library()
+register.simple_tag(meanings.legend)
+
+
+@register.filter
+def means(state: str) -> str:
+    """What the state of a mail means."""
+    return meanings.MEANS[State(state)]
 
 
 @register.filter

@@ -5,15 +5,23 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Model
+from django.db.models.options import Options
 from django.template import Context, Library
 from django.urls import reverse
 from django.utils import timezone
 
 from billing.amounts import money
 from billing.models import BillingItem, QuarantinedCall, RateDeck
+from ivy.staff.empty_lists import WHEN_EMPTY
 from ivy.staff.work.exports import may_be_exported
 
 register = Library()
+
+
+@register.simple_tag
+def when_empty(listed: "Options[Any]") -> str:
+    """What a list of the admin is for and what to do, for when nothing is in it."""
+    return WHEN_EMPTY.get(listed.label_lower, "")
 
 
 @register.filter

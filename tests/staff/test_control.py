@@ -264,7 +264,7 @@ class TestTheFirstPage:
         assert "Not counted, since staff ordered them (sent again, tried again, apologies): 1." in text
         reviewing.mark_errant([mail.key], reason="Twice", by="nina@ivy.example")
         text = words(operator.get(LATELY))
-        assert "taken by the mail server 1 1 of them marked as errors" in text
+        assert "the mail server took it 1 1 of them marked as errant" in text
         assert "more than a quarter (25 %) of those charged" in text
         assert "two or more mails of one kind" not in words(operator.get(FIRST_PAGE)), "somebody has seen to it"
 

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from ivy.accounts.models import User
 from ivy.staff import roles
+from ivy.staff.empty_lists import WHEN_EMPTY
 from tests import factories
 from tests.staff import matrix
 from tests.staff.matrix_world import ARGUMENTS, build
@@ -139,6 +140,16 @@ class TestLooking:
             if (url := address(name)) is not None and client.get(url).status_code not in {302, 403, 404}
         ]
         assert opened == []
+
+    def test_an_empty_list_says_what_it_is_for(self) -> None:
+        assert set(WHEN_EMPTY) == {model._meta.label_lower for model in admin.site._registry}
+        client = log_in("admin")
+        empty = client.get(reverse("admin:billing_customer_changelist")).content.decode()
+        assert WHEN_EMPTY["billing.customer"] in empty
+        assert "Add customer" in empty
+        fits_nothing = client.get(reverse("admin:billing_customer_changelist"), {"q": "nobody"}).content.decode()
+        assert "Nothing fits what was searched or chosen" in fits_nothing
+        assert "yielded" not in empty + fits_nothing
 
     def test_lists_are_all_in_the_matrix(self) -> None:
         listed = {f"{model._meta.app_label}_{model._meta.model_name}_changelist" for model in admin.site._registry}

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from ivy.accounts.models import User
 from ivy.models import AuditEntry
+from ivy.staff.review.meanings import legend
 from ivy.staff.review.selection import Damaged, pack, unpack
 from notifications import queues, reviewing
 from notifications.models import (
@@ -185,6 +186,44 @@ class TestAQueue:
 
 
 @pytest.mark.django_db
+class TestWhatStatesAreCalled:
+    """By the same words on every page; what they mean is told once."""
+
+    @pytest.mark.parametrize("state", list(State))
+    def test_is_the_same_everywhere(self, state: State) -> None:
+        anybody = log_in("admin")
+        log = make_mail(state, covered_by=None)
+        account = log.customer.account
+        for address, query in (
+            ("control_lately", {}),
+            ("notifications_notificationlog_changelist", {}),
+            ("search", {"q": log.key}),
+        ):
+            assert state.label in words(anybody.get(reverse(f"admin:{address}"), query, follow=True)), address
+        for page in (reverse("admin:review_mail", args=[log.pk]), reverse("admin:customer", args=[account])):
+            assert state.label in words(anybody.get(page)), page
+
+    def test_is_told_with_what_it_means_above_the_queues(self, operator: Client) -> None:
+        for name in ("review", "review_twice"):
+            page = words(operator.get(reverse(f"admin:{name}")))
+            for meaning in legend():
+                assert f"{meaning.words[0].upper()}{meaning.words[1:]} {meaning.name} {meaning.means}" in page
+        assert {meaning.name for meaning in legend()} == set(State.values)
+
+    def test_names_the_queues_too(self, operator: Client) -> None:
+        tabs = [tab.label for tab in queue(operator, "held").context["tabs"]]
+        assert tabs == [
+            "Perhaps delivered",
+            "Held back",
+            "Failed for good",
+            "Errant",
+            "Owed",
+            "Sent lately",
+            "Got two or more",
+        ]
+
+
+@pytest.mark.django_db
 class TestAMailsPage:
     def show(self, client: Client, log: NotificationLog, **query: Any) -> HttpResponse:
         return client.get(reverse("admin:review_mail", args=[log.pk]), query)
@@ -326,7 +365,7 @@ class TestTheWayBack:
     def test_leads_to_the_queue_from_anywhere_else(self, operator: Client, place: str) -> None:
         answer = self.opened_from(operator, make_mail(State.HELD), place)
         assert answer.context["back"] == "/admin/review/?queue=held"
-        assert "Back to held" in words(answer)
+        assert "Back to held back" in words(answer)
 
     @pytest.mark.parametrize(
         "address",

@@ -8,6 +8,7 @@ from django.urls import reverse
 from ivy.staff.control import room
 from ivy.staff.control.needs import NEWS, needs
 from ivy.staff.pages import LivePart
+from notifications.models import State
 
 SECONDS = 5
 LATELY_SECONDS = 60
@@ -72,12 +73,10 @@ class LatelyPart(LivePart):
 
 
 STATES = {
-    "sent": "taken by the mail server",
-    "pending": "waiting",
-    "claimed": "in a worker's hands",
-    "sending": "being handed over",
-    "uncertain": "perhaps delivered",
-    "held": "held back",
-    "failed": "failed for good",
-    "suppressed": "not needed any more",
-}
+    state.value: state.label
+    for state in (
+        State.SENT, State.PENDING, State.CLAIMED, State.SENDING, State.UNCERTAIN, State.HELD, State.FAILED,
+        State.SUPPRESSED,
+    )
+}  # fmt: skip
+"""What became of the mails of a day, in the words of all pages; the good end comes first."""

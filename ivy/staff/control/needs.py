@@ -67,11 +67,11 @@ def _breaker(seen: Now) -> Iterator[Need]:
         "breaker",
         BAD,
         "The breaker has tripped: no customer is mailed",
-        f"{_ended(seen.trip.reason)} {_count(seen.mails['held'])} mails are held. Billing goes on.",
+        f"{_ended(seen.trip.reason)} {_count(seen.mails['held'])} mails are held back. Billing goes on.",
         seen.trip.at,
         (
             Way("See what would go out, and reset it", _reset(), "notifications.reset_breaker"),
-            Way("Look at the held mails", _review("held"), "notifications.view_notificationlog"),
+            Way("Look at the mails held back", _review("held"), "notifications.view_notificationlog"),
             _runbook("breaker"),
         ),
         covers=("breaker",),
@@ -210,7 +210,7 @@ def _twice(seen: Now) -> Iterator[Need]:
         NEWS,
         f"{'At least ' if seen.twice.is_cut else ''}{seen.twice.recipients:,}"
         f" {'recipient was' if one else 'recipients were'} handed two or more mails of one kind within 24 hours",
-        "Sent again by staff, or about two falls, or an error: the list tells. None of these is marked as an error.",
+        "Sent again by staff, or about two falls, or an error: the list tells. None of these is marked as errant.",
         None,
         (
             Way("Who was mailed twice", reverse("admin:review_twice"), "notifications.view_notificationlog"),
