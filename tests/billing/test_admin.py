@@ -597,6 +597,16 @@ class TestAnAlert:
         assert "boss@lindqvist.example" in staff.get(page_url(alert)).text
         assert staff.get(add_url(BalanceAlert)).status_code == 403
 
+    def test_leads_nobody_where_they_may_not_go(self) -> None:
+        alert = factories.make_alert()
+        person = factories.make_user(is_staff=True)
+        person.groups.add(factories.role("support"))
+        support = Client()
+        support.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
+        for page in (page_url(alert), page_url(alert.customer)):
+            assert f"/customers/{alert.customer.account}/status/" not in support.get(page).text
+            assert f"/customers/{alert.customer.account}/alerts/" not in support.get(page).text
+
 
 class TestARefusal:
     """What the database refuses arrives as a sentence, and nothing of the form is saved."""

@@ -32,7 +32,7 @@ class CustomerAdmin(billing.admin.customers.CustomerAdmin):
         return [account, "all_of_it", *others]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Iterable[str]:
-        return (*super().get_readonly_fields(request, obj), "status", *(("credit_limit",) if obj else ()))
+        return (*super().get_readonly_fields(request, obj), "status", "change_it", *(("credit_limit",) if obj else ()))
 
     @admin.display(description="look at")
     def all_of_it(self, customer: Customer) -> SafeString:
@@ -40,22 +40,30 @@ class CustomerAdmin(billing.admin.customers.CustomerAdmin):
 
     @admin.display(description="look at")
     def look_at(self, customer: Customer) -> SafeString:
-        everything = _link(links.customer(customer.account), "everything")
-        changes = [
-            _link(reverse(f"admin:customer_{what}", args=[customer.account]), words)
-            for what, words in (
-                ("status", "change the status"),
-                ("credit_limit", "change the credit limit"),
-                ("alert_add", "add an alert"),
-            )
-        ]
-        return side_by_side([everything, *changes, super().look_at(customer)])
+        return side_by_side([_link(links.customer(customer.account), "everything"), super().look_at(customer)])
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """To those who may change it, where that is done."""
+        fieldsets = super().get_fieldsets(request, obj)
+        ways = [("To change", {"fields": ("change_it",)})] if obj and self.has_change_permission(request, obj) else []
+        return [*fieldsets, *ways]
+
+    @admin.display(description="with a preview")
+    def change_it(self, customer: Customer) -> SafeString:
+        ways = (("status", "the status"), ("credit_limit", "the credit limit"), ("alert_add", "a new alert"))
+        return side_by_side(
+            [_link(reverse(f"admin:customer_{what}", args=[customer.account]), words) for what, words in ways]
+        )
 
 
 @admin.register(BalanceAlert)
 class BalanceAlertAdmin(billing.admin.alerts.BalanceAlertAdmin):
-    fields = ("change_it", *billing.admin.alerts.BalanceAlertAdmin.fields)
     readonly_fields = ("change_it", *billing.admin.alerts.BalanceAlertAdmin.readonly_fields)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """To those who may change it, where that is done."""
+        may = request.user.has_perm("billing.change_balancealert")
+        return (*(("change_it",) if may else ()), *super().get_fields(request, obj))
 
     @admin.display(description="to change it")
     def change_it(self, alert: BalanceAlert) -> SafeString:
