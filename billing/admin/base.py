@@ -1,5 +1,7 @@
 """What the pages of all nouns share: how money is written, who may change what, and how a refusal is told."""
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from decimal import Decimal
@@ -10,7 +12,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.paginator import Paginator
 from django.db import DataError, IntegrityError, transaction
-from django.db.models import DateTimeField, Model, Q, QuerySet
+from django.db.models import DateTimeField, Manager, Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -68,7 +70,52 @@ WIDGETS: dict[type, dict[str, Any]] = {
 }
 
 
-class DatabaseRulesForm(forms.ModelForm):
+class SeenForm(forms.ModelForm):
+    """Knows how the row was when the form was opened: who saves over what somebody else has saved since is told first.
+
+    The page carries `seen` along; a form that comes without it is not asked.
+    """
+
+    @property
+    def seen(self) -> str:
+        """The row's fields as they are now, each as a digest."""
+        shown = (name for name, field in self.fields.items() if not field.disabled)
+        return json.dumps({name: _digest(self[name].initial) for name in shown})
+
+    def clean(self) -> dict[str, Any]:
+        moved = self._moved()
+        if moved:
+            told = "; ".join(f"{self[name].label} is now “{self._now(name)}”" for name in moved)
+            self.add_error(
+                None,
+                f"Somebody else has saved this since you opened it: {told}. Nothing was saved. What stands below is"
+                " what you typed: look at it again, then save.",
+            )
+        return super().clean() or self.cleaned_data
+
+    def _moved(self) -> list[str]:
+        """The fields that are not as they were when the form was opened."""
+        try:
+            then = json.loads(self.data.get("seen", "{}"))
+            now = json.loads(self.seen)
+            return [name for name in now if name in then and then[name] != now[name]]
+        except (ValueError, TypeError):
+            return []
+
+    def _now(self, name: str) -> str:
+        now = getattr(self.instance, name)
+        words = ", ".join(map(str, now.all())) if isinstance(now, Manager) else str("" if now is None else now)
+        return words or "nothing"
+
+
+def _digest(value: Any) -> str:
+    """Of a list of rows in whatever order, too."""
+    if isinstance(value, list):
+        value = sorted(getattr(one, "pk", one) for one in value)
+    return hashlib.sha256(str(value).encode()).hexdigest()[:16]
+
+
+class DatabaseRulesForm(SeenForm):
     """Leaves constraints to the database, and tells what it refused when the row was about to be saved.
 
     Django would look at some of them before, one query each, and call them by their names.
@@ -121,6 +168,7 @@ class BillingAdmin(StaffAdmin):
     form = DatabaseRulesForm
     formfield_overrides = WIDGETS
     warn_unsaved_form = True
+    change_form_before_template = "admin/seen.html"
     fixed_fields: tuple[str, ...] = ()
     """Read-only once the row exists."""
 
@@ -129,6 +177,14 @@ class BillingAdmin(StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Model | None:
+        """Whoever sends the form of the same row just now waits here, and is then told what has changed."""
+        found: Model | None = super().get_object(request, object_id, from_field)
+        if found is not None and request.method == "POST":
+            self.model._default_manager.select_for_update(no_key=True).filter(pk=found.pk).first()
+            found.refresh_from_db()
+        return found
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[forms.ModelForm]:
         form = super().get_form(request, *args, **kwargs)

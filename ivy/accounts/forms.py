@@ -1,6 +1,7 @@
 from unfold.forms import UserChangeForm as UnfoldUserChangeForm
 from unfold.forms import UserCreationForm as UnfoldUserCreationForm
 
+from billing.admin.base import SeenForm
 from ivy.accounts.models import User
 
 
@@ -12,7 +13,9 @@ class UserCreationForm(UnfoldUserCreationForm):
         fields = ("email", "name")
 
 
-class UserChangeForm(UnfoldUserChangeForm):
+class UserChangeForm(SeenForm, UnfoldUserChangeForm):
+    """A role that was taken away is not given back by a form that was open then."""
+
     class Meta:
         model = User
         fields = "__all__"  # UserAdmin's fieldsets choose

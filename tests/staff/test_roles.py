@@ -2,10 +2,12 @@
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.urls import reverse
 
 from ivy.accounts.models import User
 from ivy.staff import roles
 from tests import factories
+from tests.staff.forms import browser_of, member, text_of
 
 pytestmark = pytest.mark.django_db
 
@@ -48,3 +50,19 @@ class TestRoles:
         user.groups.add(factories.role(role))
         assert user.has_perm(may)
         assert not user.has_perm(may_not)
+
+
+class TestARoleThatWasTakenAway:
+    def test_is_not_given_back_by_a_form_that_was_open_then(self) -> None:
+        bob = member("operator", email="bob@ivy.example")
+        boss = browser_of(member("admin"))
+        address = reverse("admin:accounts_user_change", args=[bob.pk])
+        form = boss.get(address).context["adminform"].form
+        sent = {"email": bob.email, "name": "Bob", "is_active": "on", "is_staff": "on", "seen": form.seen}
+        bob.groups.clear()
+        answer = boss.post(address, sent | {"groups": [factories.role("operator").pk]})
+        assert "Somebody else has saved this since you opened it: Groups is now “nothing”" in text_of(answer)
+        assert not bob.groups.exists()
+        sent["seen"] = answer.context["adminform"].form.seen
+        assert boss.post(address, sent).status_code == 302
+        assert User.objects.get(pk=bob.pk).name == "Bob"
