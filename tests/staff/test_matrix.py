@@ -7,6 +7,7 @@ from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 
+from billing.models import ProcessSwitch
 from ivy.accounts.models import User
 from ivy.staff import roles
 from ivy.staff.empty_lists import WHEN_EMPTY
@@ -154,3 +155,26 @@ class TestLooking:
     def test_lists_are_all_in_the_matrix(self) -> None:
         listed = {f"{model._meta.app_label}_{model._meta.model_name}_changelist" for model in admin.site._registry}
         assert listed <= set(NAMES)
+
+
+class TestWhateverIsSent:
+    @pytest.mark.parametrize(
+        ("address", "status"),
+        [
+            ("/admin/customers/E%00/", 404),
+            ("/admin/ivy/pulse/E%00/change/", 404),
+            ("/admin/changes/?by=%00", 200),
+            ("/admin/explain/?key=%00", 404),
+            ("/admin/billing/customer/?status__exact=%00", 200),
+            ("/admin/control/halt/calls/?partner=%00", 404),
+            ("/admin/work/quarantine/release/?source=%00", 200),
+        ],
+    )
+    def test_an_address_with_a_nul_finds_nothing(self, address: str, status: int) -> None:
+        assert log_in("superuser").get(address).status_code == status
+
+    def test_a_reason_of_megabytes_is_refused_in_a_sentence(self) -> None:
+        answer = log_in("operator").post("/admin/control/halt/calls/", {"reason": "<b>x</b>" * 400_000})
+        assert answer.status_code == 400
+        assert "Nothing was done" in answer.content.decode()
+        assert not ProcessSwitch.objects.filter(is_halted=True).exists()

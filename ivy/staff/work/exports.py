@@ -62,8 +62,9 @@ def _note(rows: models.QuerySet[Any], *, by: str, asked: QueryDict) -> None:
     """Who takes a file, with its rows as they are now: before it leaves, since whoever has half of it has that, too."""
     count = rows.count()
     noun = str(rows.model._meta.verbose_name_plural)
-    said = "; ".join(f"{name} {value}" for name, values in asked.lists() for value in values if value)
-    narrowed = said.replace("\0", "")[:LONGEST_TOLD]
+    narrowed = "; ".join(f"{name} {value}" for name, values in asked.lists() for value in values if value)[
+        :LONGEST_TOLD
+    ]
     note(
         Act(
             f"A list of {noun} left as a file, {count:,} {'row' if count == 1 else 'rows'}"
