@@ -169,7 +169,7 @@ class TestALivePart:
 
     def test_tells_the_mails_of_both_halves_of_one_moment(self, page: Page, first_page: str) -> None:
         page.goto(first_page)
-        row = page.get_by_role("row", name=re.compile("^waiting"))
+        row = page.get_by_role("row", name=re.compile("^owed"))
         expect(row).to_contain_text("0")
         make_mail(State.PENDING)
         page.evaluate("htmx.trigger('#live-now', 'look')")
