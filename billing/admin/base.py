@@ -73,11 +73,11 @@ WIDGETS: dict[type, dict[str, Any]] = {
 class SeenForm(forms.ModelForm):
     """Knows how the row was when the form was opened: who saves over what somebody else has saved since is told first.
 
-    The page carries `seen` along; a form that comes without it is not asked.
+    The page carries `as_opened` along; a form that comes without it is not asked.
     """
 
     @property
-    def seen(self) -> str:
+    def as_opened(self) -> str:
         """The row's fields as they are now, each as a digest."""
         shown = (name for name, field in self.fields.items() if not field.disabled)
         return json.dumps({name: _digest(self[name].initial) for name in shown})
@@ -96,8 +96,8 @@ class SeenForm(forms.ModelForm):
     def _moved(self) -> list[str]:
         """The fields that are not as they were when the form was opened."""
         try:
-            then = json.loads(self.data.get("seen", "{}"))
-            now = json.loads(self.seen)
+            then = json.loads(self.data.get("as_opened", "{}"))
+            now = json.loads(self.as_opened)
             return [name for name in now if name in then and then[name] != now[name]]
         except (ValueError, TypeError):
             return []
@@ -168,7 +168,7 @@ class BillingAdmin(StaffAdmin):
     form = DatabaseRulesForm
     formfield_overrides = WIDGETS
     warn_unsaved_form = True
-    change_form_before_template = "admin/seen.html"
+    change_form_before_template = "admin/as_opened.html"
     fixed_fields: tuple[str, ...] = ()
     """Read-only once the row exists."""
 

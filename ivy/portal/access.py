@@ -63,8 +63,7 @@ def portal_page(*, role: Role = Role.VIEWER) -> Callable[[View], View]:
                 answer = view(known, *args, **kwargs) if _may_enter(known, role) else _refuse(known, role)
                 if isinstance(answer, SimpleTemplateResponse):
                     answer.render()
-            if scope.look is not None and (file_name := _file_name(answer)):
-                looking.note_file(scope.look, file_name)
+            _note_file(scope, answer)
             if not answer.has_header("Cache-Control"):
                 add_never_cache_headers(answer)
             return answer
@@ -75,11 +74,11 @@ def portal_page(*, role: Role = Role.VIEWER) -> Callable[[View], View]:
     return decorate
 
 
-def _file_name(answer: HttpResponseBase) -> str:
-    """Of an answer that is a file to keep, as the browser will name it; empty: it is a page."""
-    disposition = answer.headers.get("Content-Disposition", "")
-    kind, told = parse_header_parameters(disposition)
-    return told.get("filename", "") if kind == "attachment" else ""
+def _note_file(scope: Scope, answer: HttpResponseBase) -> None:
+    """Of staff that look: that they take an answer with them which is a file to keep, and no page."""
+    kind, told = parse_header_parameters(answer.headers.get("Content-Disposition", ""))
+    if scope.look is not None and kind == "attachment":
+        looking.note_file(scope.look, told.get("filename", "a file"))
 
 
 def _may_enter(request: PortalRequest, role: Role) -> bool:

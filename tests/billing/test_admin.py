@@ -377,8 +377,8 @@ class TestACustomer:
     def test_is_not_put_back_by_a_form_that_was_opened_before_somebody_saved(self, staff: Client) -> None:
         lindqvist = factories.make_customer(name="Lindqvist", email="old@lindqvist.example")
         page = staff.get(page_url(lindqvist))
-        stale = as_it_stands(page) | {"name": "Lindqvist AB", "seen": page.context["adminform"].form.seen}
-        assert f'name="seen" value="{escape(stale["seen"])}"' in page.text
+        stale = as_it_stands(page) | {"name": "Lindqvist AB", "as_opened": page.context["adminform"].form.as_opened}
+        assert f'name="as_opened" value="{escape(stale["as_opened"])}"' in page.text
         Customer.objects.filter(pk=lindqvist.pk).update(email="new@lindqvist.example")
         answer = staff.post(page_url(lindqvist), stale)
         assert complaints(answer)[0].startswith(
@@ -386,7 +386,7 @@ class TestACustomer:
         )
         lindqvist.refresh_from_db()
         assert (lindqvist.name, lindqvist.email) == ("Lindqvist", "new@lindqvist.example")
-        again = stale | {"email": "new@lindqvist.example", "seen": answer.context["adminform"].form.seen}
+        again = stale | {"email": "new@lindqvist.example", "as_opened": answer.context["adminform"].form.as_opened}
         assert staff.post(page_url(lindqvist), again).status_code == 302
         lindqvist.refresh_from_db()
         assert (lindqvist.name, lindqvist.email) == ("Lindqvist AB", "new@lindqvist.example")
@@ -394,7 +394,7 @@ class TestACustomer:
     @pytest.mark.parametrize("seen", ["", "{", "[]", '{"name": 1}', "null", '{"name": "x"}' * 2])
     def test_is_saved_or_refused_whatever_a_form_says_it_has_seen(self, staff: Client, seen: str) -> None:
         lindqvist = factories.make_customer()
-        answer = staff.post(page_url(lindqvist), as_it_stands(staff.get(page_url(lindqvist))) | {"seen": seen})
+        answer = staff.post(page_url(lindqvist), as_it_stands(staff.get(page_url(lindqvist))) | {"as_opened": seen})
         assert answer.status_code in {200, 302}
 
     @nouns(EDITABLE)
@@ -402,7 +402,7 @@ class TestACustomer:
         one_more_of_each_noun()
         row = model._default_manager.order_by("pk").first()
         page = staff.get(page_url(row))
-        found = staff.post(page_url(row), as_it_stands(page) | {"seen": page.context["adminform"].form.seen})
+        found = staff.post(page_url(row), as_it_stands(page) | {"as_opened": page.context["adminform"].form.as_opened})
         assert "since you opened it" not in found.text
 
     def test_with_many_numbers_is_shown_and_saved_page_by_page(self, staff: Client) -> None:

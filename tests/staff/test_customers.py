@@ -183,10 +183,12 @@ class TestThePage:
     def test_of_nobody_is_not_found(self, support: Client) -> None:
         assert support.get(reverse("admin:customer", args=["nobody"])).status_code == 404
 
-    def test_is_where_the_list_of_customers_leads(self, support: Client, okafor: Customer) -> None:
+    def test_is_where_the_list_of_customers_leads(self, support: Client, billing: Client, okafor: Customer) -> None:
         assert page(okafor) in support.get(reverse("admin:billing_customer_changelist")).content.decode()
         fields = support.get(reverse("admin:billing_customer_change", args=[okafor.pk])).content.decode()
         assert page(okafor) in fields
+        assert act_page("status", okafor) not in fields, "they may not"
+        fields = billing.get(reverse("admin:billing_customer_change", args=[okafor.pk])).content.decode()
         assert act_page("status", okafor) in fields
 
 

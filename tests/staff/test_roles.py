@@ -58,11 +58,11 @@ class TestARoleThatWasTakenAway:
         boss = browser_of(member("admin"))
         address = reverse("admin:accounts_user_change", args=[bob.pk])
         form = boss.get(address).context["adminform"].form
-        sent = {"email": bob.email, "name": "Bob", "is_active": "on", "is_staff": "on", "seen": form.seen}
+        sent = {"email": bob.email, "name": "Bob", "is_active": "on", "is_staff": "on", "as_opened": form.as_opened}
         bob.groups.clear()
         answer = boss.post(address, sent | {"groups": [factories.role("operator").pk]})
         assert "Somebody else has saved this since you opened it: Groups is now “nothing”" in text_of(answer)
         assert not bob.groups.exists()
-        sent["seen"] = answer.context["adminform"].form.seen
+        sent["as_opened"] = answer.context["adminform"].form.as_opened
         assert boss.post(address, sent).status_code == 302
         assert User.objects.get(pk=bob.pk).name == "Bob"
