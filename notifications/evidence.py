@@ -4,7 +4,8 @@ What proves nothing changes nothing: it waits for staff.
 """
 
 import email
-import email.policy
+import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +13,7 @@ from email.message import Message
 from typing import cast
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
 from billing.processes import ProcessId
@@ -26,9 +28,13 @@ from notifications.models import (
     State,
     Verb,
 )
+from notifications.smtp import plain
+
+logger = logging.getLogger(__name__)
 
 BY_JOURNAL = "journal"
 LOOKED_AT_A_PASS = 500
+LOOKED_FOR_SECONDS = 30.0
 SECONDS_BETWEEN_CANARIES = 30
 
 
@@ -49,13 +55,16 @@ def look() -> Settled:
     if box is None:
         return settled
     try:
+        copied = DeliveryAttempt.objects.filter(notification=OuterRef("pk"), has_journal=True)
+        # By chance: no mail that finds no answer keeps a later one from being looked for.
         uncertain = list(
-            NotificationLog.objects.filter(state=State.UNCERTAIN, attempts__has_journal=True)
-            .distinct()
-            .order_by("pk")[:LOOKED_AT_A_PASS]
+            NotificationLog.objects.filter(Exists(copied), state=State.UNCERTAIN).order_by("?")[:LOOKED_AT_A_PASS]
         )
+        deadline = time.monotonic() + LOOKED_FOR_SECONDS
         with journal.opened(box) as archive:
             for log in uncertain:
+                if time.monotonic() > deadline:
+                    break  # mails wait to be handed over; the next pass looks for more
                 _look_for(log, archive, box, settled)
             for report, mark in list(archive.new_reports()):
                 settled.bounced += _take_in_report(report)
@@ -68,11 +77,12 @@ def look() -> Settled:
 def note_delivered(log: NotificationLog, *, by: str, words: str) -> bool:
     """It is known now that the mail was delivered; False if it was not uncertain. May be repeated."""
     with transaction.atomic(durable=True):
-        return _move(log, State.SENT, by=by, verb="found", words=words)
+        return _move(log, State.SENT, by=by, verb="found", words=plain(words))
 
 
 def note_bounced(log: NotificationLog, *, by: str, words: str) -> bool:
     """The mail came back. An uncertain one has failed; a sent one stays sent and says so. May be repeated."""
+    words = plain(words)
     with transaction.atomic(durable=True):
         if _move(log, State.FAILED, by=by, verb="bounced", words=words, because=Because.BOUNCED):
             return True
@@ -198,7 +208,21 @@ def _locked(log: NotificationLog, states: Iterable[State]) -> NotificationLog | 
 
 def _take_in_report(report: bytes) -> bool:
     """A delivery report: note the mail that it says came back. True if it was one of ours that failed for good."""
-    message = email.message_from_bytes(report, policy=email.policy.default)
+    try:
+        action, message_id, words = _told_by(report)
+    except Exception:
+        # Python's parser fails at some of what people write, and nobody's mail is to wait for that.
+        logger.warning("A mail in the journal that calls itself a delivery report can't be read.", exc_info=True)
+        return False
+    log = log_of(message_id=message_id)
+    if log is None or action != "failed":
+        return False
+    return note_bounced(log, by="mail that came back", words=words[:300] or "no reason given")
+
+
+def _told_by(report: bytes) -> tuple[str, str, str]:
+    """Of a delivery report: what became of the mail, its Message-ID, and why. Raises whatever a parser may raise."""
+    message = email.message_from_bytes(report)
     action = status = original = ""
     for part in message.walk():
         kind = part.get_content_type()
@@ -212,7 +236,4 @@ def _take_in_report(report: bytes) -> bool:
         elif kind == "text/rfc822-headers":
             headers = email.message_from_string(str(part.get_payload(decode=False)))
             original = str(headers.get("Message-ID", ""))
-    log = log_of(message_id=original.strip())
-    if log is None or action != "failed":
-        return False
-    return note_bounced(log, by="mail that came back", words=" ".join(status.split())[:300] or "no reason given")
+    return action, plain(original), plain(status)

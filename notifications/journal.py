@@ -4,6 +4,7 @@ Found there, a mail was accepted: the server takes a message for all recipients 
 proves something only once a later mail through the same server, a canary, was found.
 """
 
+import imaplib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from notifications.models import JournalCanary
 from notifications.smtp import HandOverFailed, MailServer, ServerSettings
 
 IMAP_SECONDS = 10.0
-UNREADABLE = (ImapToolsError, OSError, EOFError)
+UNREADABLE = (ImapToolsError, imaplib.IMAP4.error, OSError, EOFError)
+REPORTS_AT_A_PASS = 200
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,16 @@ class Journal:
             return bool(self._box.uids(AND(header=H("Message-ID", message_id))))
 
     def new_reports(self) -> Iterator[tuple[bytes, str]]:
-        """Delivery reports that nobody has read yet: the whole message, and the mark to give to `note_read`."""
+        """Delivery reports that nobody has read yet: the whole message, and the mark to give to `note_read`.
+
+        As they came: anybody may write to an address, and what they write need not make sense.
+        """
         with _sentences():
-            for message in self._box.fetch(
-                AND(seen=False, header=H("Content-Type", "multipart/report")), mark_seen=False, limit=200
-            ):
-                yield message.obj.as_bytes(), message.uid or ""
+            marks = self._box.uids(AND(seen=False, header=H("Content-Type", "multipart/report")))
+        for mark in marks[:REPORTS_AT_A_PASS]:
+            with _sentences():
+                _, parts = self._box.client.uid("FETCH", mark, "(BODY.PEEK[])")
+            yield b"".join(part[1] for part in parts if isinstance(part, tuple)), mark
 
     def note_read(self, mark: str) -> None:
         """Let `new_reports` leave this one out from now on."""

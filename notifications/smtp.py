@@ -187,12 +187,12 @@ class MailServer:
             code, words = connection.getreply()
         self._used_at = time.monotonic()
         if code == 250:
-            return Reply(code, _text(words))
+            return Reply(code, plain(words))
         self._leave_if_asked(code)
         if code < 400:  # an answer that SMTP does not know here: it says neither yes nor no
             self.hang_up()
-            raise Broken(Phase.REPLY, _text(words), code)
-        raise Refused(Phase.REPLY, _text(words), code)
+            raise Broken(Phase.REPLY, plain(words), code)
+        raise Refused(Phase.REPLY, plain(words), code)
 
     def look_in(self) -> None:
         """Connect, log in and do nothing. Raises Broken or Refused, as a mail would; may be repeated."""
@@ -313,7 +313,7 @@ class MailServer:
 
     def _refuse(self, phase: Phase, code: int, words: bytes) -> NoReturn:
         """Raise what the answer means. The connection stays good after a refused mail."""
-        text = _text(words)
+        text = plain(words)
         if phase in {Phase.GREETING, Phase.LOGIN} or not _is_plain_no(code):
             self.hang_up()
             raise Broken(phase, text, code if code > 0 else None)
@@ -344,7 +344,7 @@ class MailServer:
             raise
         except smtplib.SMTPResponseException as error:
             self.hang_up()
-            raise Broken(phase(), _text(error.smtp_error), error.smtp_code if error.smtp_code > 0 else None) from error
+            raise Broken(phase(), plain(error.smtp_error), error.smtp_code if error.smtp_code > 0 else None) from error
         except ssl.SSLCertVerificationError as error:
             self.hang_up()
             raise Broken(phase(), f"the server's certificate is not trusted: {error.verify_message}") from error
@@ -379,9 +379,10 @@ def _own_name() -> str:
     return name if name.isascii() and name.replace("-", "").replace(".", "").isalnum() else "[127.0.0.1]"
 
 
-def _text(words: bytes | str) -> str:
+def plain(words: bytes | str) -> str:
+    """What a server said, in one line of letters that can be kept: PostgreSQL takes no NUL."""
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
-    return " ".join(text.split())[:500]
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:500]
 
 
 def _in_words(error: Exception) -> str:
@@ -391,4 +392,4 @@ def _in_words(error: Exception) -> str:
         return "the connection was refused: nothing listens there"
     if isinstance(error, socket.gaierror):
         return f"the server's name can't be found: {error.strerror}"
-    return _text(str(error) or type(error).__name__)
+    return plain(str(error) or type(error).__name__)

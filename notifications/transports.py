@@ -8,7 +8,7 @@ from django.core.mail import get_connection
 
 from notifications import journal, rendering
 from notifications.models import NotificationLog, Phase
-from notifications.smtp import Broken, HandOverFailed, MailServer, Refused, ServerSettings
+from notifications.smtp import Broken, HandOverFailed, MailServer, Refused, ServerSettings, plain
 
 SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 TOO_MANY_REQUESTS = 429
@@ -166,7 +166,7 @@ class Plain:
 
 def _provider_failure(error: Exception) -> TransportFailed:
     """Read a provider's answer (Anymail's exceptions carry its status code); anything else proves nothing."""
-    words = " ".join(str(error).split())[:500] or type(error).__name__
+    words = plain(str(error)) or type(error).__name__
     code = getattr(error, "status_code", None)
     if isinstance(error, ConnectionRefusedError):
         return TransportFailed(Phase.CONNECT, words, is_provably_undelivered=True, is_servers_fault=True)

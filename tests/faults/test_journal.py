@@ -2,10 +2,12 @@
 
 import imaplib
 import queue
+import socketserver
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -188,6 +190,34 @@ class TestAJournalThatCantBeRead:
         assert done.sent == 1
         assert "The journal can't be read" in done.trouble[0]
 
+    def test_and_hangs_up_in_the_middle_stops_nothing(self, server: MailServer, settings: Any, mei: Customer) -> None:
+        with hanging_up_after_the_log_in() as port:
+            settings.JOURNAL = {**settings.JOURNAL, "port": port}
+            done = one_pass()
+        assert done.sent == 1
+        assert "The journal can't be read" in done.trouble[0]
+
+
+@contextmanager
+def hanging_up_after_the_log_in() -> Iterator[int]:
+    """The port of an IMAP server that lets everybody in, and hangs up when it is asked for anything."""
+
+    class Conversation(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"* OK ready\r\n")
+            for line in self.rfile:
+                tag, verb, *_ = line.split()
+                if verb.upper() in {b"SEARCH", b"UID"}:
+                    return
+                told = b"* CAPABILITY IMAP4rev1\r\n" if verb.upper() == b"CAPABILITY" else b""
+                self.wfile.write(told + tag + b" OK done\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Conversation) as listening:
+        listening.daemon_threads = True
+        threading.Thread(target=listening.serve_forever, args=[0.05], daemon=True).start()
+        yield listening.server_address[1]
+        listening.shutdown()
+
 
 class TestAMailThatCameBack:
     REPORT = (
@@ -210,6 +240,28 @@ class TestAMailThatCameBack:
         assert log.state == State.SENT
         assert log.detail == "came back: smtp; 550 5.1.1 no such mailbox"
         assert log.history.filter(verb="bounced").count() == 1
+
+    @pytest.mark.parametrize(
+        ("words", "instead"),
+        [
+            (b"Message-ID: %s", b"Message-ID: <>"),
+            (b"550 5.1.1 no such mailbox", b"550 \x00\xff"),
+            (b"text/rfc822-headers", b"message/rfc822"),
+            (b'boundary="x"', b'boundary="y"'),
+        ],
+        ids=["no Message-ID", "no text", "no headers", "no parts"],
+    )
+    def test_in_words_that_make_no_sense_stops_nothing(
+        self, server: MailServer, archive: Archive, mei: Customer, words: bytes, instead: bytes
+    ) -> None:
+        archive.put(self.REPORT.replace(words, instead).replace(b"%s", b"<"))
+        done = one_pass()
+        assert (done.sent, done.trouble) == (1, [])
+        log = mail_to(mei)
+        archive.put(self.REPORT.replace(b"550 5.1.1", b"550\x00 5.1.1").replace(b"%s", log.message_id.encode()))
+        one_pass()
+        log.refresh_from_db()
+        assert log.detail == "came back: smtp; 550 5.1.1 no such mailbox"
 
     def test_that_was_uncertain_has_failed(self, server: MailServer, archive: Archive, mei: Customer) -> None:
         archive.is_open = False
