@@ -96,18 +96,37 @@ def _judge(cursor: CursorWrapper, customers: str, balances: str, at: datetime) -
 
 
 def judge_settling(*, at: datetime) -> int:
-    """Close episodes that have been at or above their threshold for seven days; how many."""
+    """Close episodes that have been at or above their threshold for seven days; how many.
+
+    Customers whose balance another transaction is changing just now are left for the next time: whoever judges a
+    balance that falls must not take an episode that is being closed for one that goes on.
+    """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(
-            """
-            UPDATE billing_episode e SET closed_at = statement_timestamp(), closed_balance = b.balance
-            FROM billing_balancealert a JOIN billing_customerbalance b USING (customer_id)
-            WHERE e.alert_id = a.id AND e.closed_at IS NULL AND b.balance >= a.threshold
-              AND e.recovered_at <= %s::timestamptz - make_interval(days => %s)
-            """,
-            [at, SETTLE_DAYS],
+            f"SELECT e.id {_SETTLED} ORDER BY b.customer_id FOR UPDATE OF b SKIP LOCKED",
+            {"at": at, "settle_days": SETTLE_DAYS},
+        )
+        settled = [pk for (pk,) in cursor.fetchall()]
+        if not settled:
+            return 0
+        cursor.execute(
+            f"""
+            UPDATE billing_episode SET closed_at = statement_timestamp(), closed_balance = settled.balance
+            FROM (SELECT e.id, b.balance {_SETTLED} AND e.id = ANY(%(settled)s)) settled
+            WHERE billing_episode.id = settled.id AND closed_at IS NULL
+            """,  # noqa: S608 - words of ours
+            {"at": at, "settle_days": SETTLE_DAYS, "settled": settled},
         )
         return cursor.rowcount
+
+
+_SETTLED = """
+FROM billing_episode e
+JOIN billing_balancealert a ON a.id = e.alert_id
+JOIN billing_customerbalance b USING (customer_id)
+WHERE e.closed_at IS NULL AND b.balance >= a.threshold
+  AND e.recovered_at <= %(at)s::timestamptz - make_interval(days => %(settle_days)s)
+"""
 
 
 def close_recovered(episode_id: int) -> bool:
@@ -116,6 +135,10 @@ def close_recovered(episode_id: int) -> bool:
     For whoever finds so just before telling the customer, in the transaction that gives that up. May be repeated.
     """
     with connection.cursor() as cursor:
+        # The balance is not locked, and may fall meanwhile. The note keeps whoever judges it away until this is
+        # committed, and lets the customer be judged then: else the fall would be taken for this one, and never be told
+        # of. Before the episode, as judging locks them.
+        note(cursor, episode_id)
         cursor.execute("SELECT FROM billing_episode WHERE id = %s FOR UPDATE", [episode_id])
         cursor.execute(
             """
@@ -127,6 +150,18 @@ def close_recovered(episode_id: int) -> bool:
             [episode_id],
         )
         return Episode.objects.filter(pk=episode_id, closed_at__isnull=False).exists()
+
+
+def note(cursor: CursorWrapper, episode_id: int) -> None:
+    """Let the customer of this episode be judged once the transaction is committed, and not before."""
+    cursor.execute(
+        """
+        INSERT INTO billing_customertojudge (customer_id)
+        SELECT a.customer_id FROM billing_episode e JOIN billing_balancealert a ON a.id = e.alert_id WHERE e.id = %s
+        ON CONFLICT (customer_id) DO UPDATE SET since = now()
+        """,
+        [episode_id],
+    )
 
 
 def open_silently(customer_ids: Iterable[int]) -> int:

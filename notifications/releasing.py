@@ -94,7 +94,7 @@ def _let_go(held: list[NotificationLog], true: set[int], *, reason: str, by: str
                 },
             )
     history.note([log.pk for log in over], by=by, verb=Verb.RELEASE, reason="no longer true", to=State.SUPPRESSED)
-    for log in over:
+    for log in sorted(over, key=lambda log: log.customer_id):  # as everybody locks customers
         if log.episode_id is not None:
             episodes.close_recovered(log.episode_id)
     NotificationLog.objects.filter(pk__in=[log.pk for log in over]).update(

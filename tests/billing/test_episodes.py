@@ -1,5 +1,6 @@
 """Falls below a threshold: when one opens, what it waits for, and when it is over."""
 
+import threading
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,7 +21,7 @@ from billing.models import (
     Process,
     ProcessSwitch,
 )
-from tests.billing.at_once import at_once, locked_balances, real_commits
+from tests.billing.at_once import at_once, locked_balances, meanwhile, real_commits
 from tests.factories import (
     harbour,
     make_alert,
@@ -37,7 +38,7 @@ from tests.factories import (
     make_rate,
     make_switch,
 )
-from tests.faults.processes import another_connection
+from tests.faults.processes import another_connection, wait_until
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -483,6 +484,40 @@ class TestSeveralAtOnce:
             == below
             == {alert.pk for alert in alerts}
         )
+
+    def test_lose_nobody_who_falls_again_while_an_earlier_fall_is_closed(self) -> None:
+        """By a sender that found the balance recovered: it holds no balance, and is slow to commit."""
+        alert = make_watched(5)
+        judge()
+        set_balance(alert.customer, 15)
+        is_closed = threading.Event()
+
+        def fall() -> Judged:
+            assert is_closed.wait(10)
+            set_balance(alert.customer, 5)
+            return judge()
+
+        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        with another_connection() as other, meanwhile(fall) as fallen, transaction.atomic():
+            assert episodes.close_recovered(Episode.objects.get(alert=alert).pk)
+            is_closed.set()
+            wait_until(lambda: fallen.done() or other.execute(waits).fetchone(), what="falling")
+        judge()
+        assert Episode.objects.filter(alert=alert, closed_at=None).count() == 1
+
+    def test_lose_nobody_who_falls_again_just_before_the_seven_days_are_over(self) -> None:
+        alert = make_watched(5)
+        judge()
+        Episode.objects.update(told_at=NOON)
+        set_balance(alert.customer, "10.2")
+        judge()
+        with transaction.atomic():
+            set_balance(alert.customer, 5)
+            with meanwhile(lambda: episodes.judge_settling(at=NOON + 8 * DAY)) as closed:
+                assert closed.result(timeout=10) == 0
+        judge()
+        assert Episode.objects.filter(alert=alert, closed_at=None).count() == 1
+        assert episodes.judge_settling(at=NOON + 8 * DAY) == 0
 
     @pytest.mark.parametrize(
         ("change", "because"),
