@@ -122,11 +122,11 @@ def _ended(before: dict[int, BillingItem], after: dict[int, BillingItem]) -> lis
 def _mails(customer: Customer, opened: set[int]) -> list[Mail]:
     """Mails about falls that opened just now, and about recoveries that nobody was told of yet."""
     falls = [fall for fall in owing.falls_to_take_up() if fall.episode_id in opened]
-    of_falls = owing.mails_of_falls(falls)
-    first = owing.lowest(of_falls)
-    told = [one for one in of_falls if one in first.values()]
     restored = [one for one in owing.recoveries() if one.fall.customer_id == customer.pk]
-    return [Mail(one.kind.name, one.recipient or "nobody: no address is known") for one in [*told, *restored]]
+    owed = [*owing.mails_of_falls(falls), *restored]
+    firsts = owing.lowest(owed)
+    told = [one for one in owed if owing.told_by(one, firsts) is None]
+    return [Mail(one.kind.name, one.recipient or "nobody: no address is known") for one in told]
 
 
 def _stopped(customer: Customer, closed: set[int], *, is_active: bool) -> list[Mail]:

@@ -167,7 +167,7 @@ def _write(owed: list[Owed], done: Owing, doubt: str) -> None:
     covered = {
         one.key: first.key
         for one in fresh.values()
-        if (first := firsts.get(_who(one))) is not None and one.kind.tells and one is not first
+        if (first := firsts.get(_who(one))) is not None and one is not first
     }
     going_out = [log for key, log in logs.items() if log.state == State.PENDING and key not in covered]
     if doubt:
@@ -194,32 +194,50 @@ def _write(owed: list[Owed], done: Owing, doubt: str) -> None:
     done.failed += sum(log.state == State.FAILED for log in logs.values())
 
 
-def _who(one: Owed) -> tuple[int, str]:
-    return one.fall.customer_id, recipient_hash(one.recipient)
+Who = tuple[int, str, str]
 
 
-def lowest(owed: list[Owed]) -> dict[tuple[int, str], Owed]:
-    """The mail that tells a recipient of all of a customer's falls: the one about the lowest threshold."""
-    firsts: dict[tuple[int, str], Owed] = {}
+def _who(one: Owed) -> Who:
+    return one.fall.customer_id, recipient_hash(one.recipient), one.kind.together
+
+
+def lowest(owed: list[Owed]) -> dict[Who, Owed]:
+    """The mail that tells a recipient of all of a customer's falls: the one about the lowest threshold.
+
+    Likewise the one reminder of them, and the one about all that have recovered.
+    """
+    firsts: dict[Who, Owed] = {}
     # At one threshold (a limit of zero, an alert at zero) the built-in alert says the graver thing.
     for one in sorted(owed, key=lambda one: (one.fall.threshold, one.kind is not kinds.EXHAUSTED)):
-        if one.kind.tells:
+        if one.kind.together:
             firsts.setdefault(_who(one), one)
     return firsts
 
 
-def _cover_older(firsts: dict[tuple[int, str], Owed], logs: dict[str, NotificationLog]) -> int:
-    """What still waits for the same recipient about a higher threshold need not go out by itself; how many."""
+def told_by(one: Owed, firsts: dict[Who, Owed]) -> Owed | None:
+    """Which of the `lowest` tells of this one; None: it goes out itself."""
+    first = firsts.get(_who(one))
+    return None if first is one else first
+
+
+def _cover_older(firsts: dict[Who, Owed], logs: dict[str, NotificationLog]) -> int:
+    """What still waits for the same recipient about a higher threshold need not go out by itself; how many.
+
+    Nor an earlier reminder of the same fall: several come to wait while notifications are halted for days.
+    """
     waiting = NotificationLog.objects.filter(
-        customer__in={customer for customer, _ in firsts},
+        customer__in={customer for customer, _, _ in firsts},
         state=State.PENDING,
-        kind__in=[kind.name for kind in kinds.KINDS.values() if kind.tells],
+        kind__in=[kind.name for kind in kinds.KINDS.values() if kind.together],
         order=None,
     ).select_related("alert")
     suppressed = 0
     for older in waiting:
-        first = firsts.get((older.customer_id, older.recipient_hash))
-        if first is None or older.alert is None or first.fall.threshold >= older.alert.threshold:
+        first = firsts.get((older.customer_id, older.recipient_hash, kinds.KINDS[older.kind].together))
+        if first is None or older.key == first.key or older.alert is None:
+            continue
+        is_earlier = first.kind is kinds.REMINDER and older.alert_id == first.fall.alert_id
+        if first.fall.threshold >= older.alert.threshold and not is_earlier:
             continue
         # Unless a worker has it by now; then it goes out all the same.
         won = NotificationLog.objects.filter(pk=older.pk, state=State.PENDING).update(
@@ -288,7 +306,7 @@ def _owe_again() -> int:
     """Owe anew what was covered by a mail that failed or was suppressed, where its own fall goes on. How many.
 
     That a fall counts as told of says nothing here: another recipient may have been. Of several that one mail covered,
-    the lowest is owed and tells of the others from now on.
+    the lowest is owed and tells of the others from now on. An earlier reminder of the same fall is never made up for.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -302,7 +320,7 @@ def _owe_again() -> int:
                 JOIN billing_balancealert a ON a.id = n.alert_id
                 WHERE n.because = 'covered' AND n.state = 'suppressed'
                   AND (other.state = 'failed' OR (other.state = 'suppressed' AND other.because = 'recovered'))
-                  AND e.closed_at IS NULL
+                  AND e.closed_at IS NULL AND (n.kind <> %(reminder)s OR n.alert_id <> other.alert_id)
             ), still_covered AS (
                 UPDATE notifications_notificationlog n SET
                     covered_by_id = lowest.id, detail = 'told of by ' || lowest.key
@@ -314,6 +332,6 @@ def _owe_again() -> int:
                 next_try_at = statement_timestamp()
             FROM untold WHERE n.id = untold.id AND untold.place = 1
             """,
-            {"graver": kinds.EXHAUSTED.name},
+            {"graver": kinds.EXHAUSTED.name, "reminder": kinds.REMINDER.name},
         )
         return cursor.rowcount

@@ -8,7 +8,7 @@ from django.db import connection
 from billing import halting
 from billing.models import Customer, Process
 from notifications import instance, kinds, owing
-from notifications.kinds import recipient_hash, why_unusable
+from notifications.kinds import why_unusable
 from notifications.models import NotificationLog, State
 
 SHOWN = 10_000
@@ -103,10 +103,9 @@ def _owed_next(found: Preview, at: datetime) -> None:
             continue
         account, kind = accounts[one.fall.customer_id], one.kind.name
         unusable = why_unusable(one.recipient)
-        first = firsts.get((one.fall.customer_id, recipient_hash(one.recipient)))
         if unusable:
             found.others.append(Mail(account, kind, one.recipient, unusable))
-        elif one.kind.tells and first is not one:
+        elif owing.told_by(one, firsts) is not None:
             found.others.append(Mail(account, kind, one.recipient, "told of by the mail about a lower threshold"))
         else:
             found.mails.append(Mail(account, kind, one.recipient, f"below {one.fall.threshold.normalize():f}"))

@@ -16,6 +16,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from notifications.facts import Facts
+from notifications.models import NotificationLog
 
 # What a header can't hold. Line breaks would begin a header of their own.
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -49,8 +50,15 @@ class Kind:
     needs_the_fall: ClassVar[bool] = True
     # Whether the episode counts as told of, once such a mail went out.
     tells: ClassVar[bool] = False
+    # Mails of these words that are owed to one recipient of a customer at once are one: it tells of the others. Empty:
+    # each stands for itself.
+    together: ClassVar[str] = ""
     # Whether it says how to be spared of it. What a contract needs to be told is no mailing list.
     can_be_declined: ClassVar[bool] = False
+
+    def why_untrue(self, log: NotificationLog) -> str:
+        """Why it must not go out as things stand, in words; empty: it may. Beside what the fall says of it."""
+        return ""
 
     def key(self, fall: Fall, recipient: str, *, reminder_number: int = 0) -> str:
         """What makes the mail one of its kind: parts that never change, and nothing of the moment of sending."""

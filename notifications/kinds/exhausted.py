@@ -7,6 +7,7 @@ class Exhausted(Kind):
 
     name = "exhausted"
     tells = True
+    together = "falls"
 
     def subject(self, facts: Facts) -> str:
         return facts.say("Balance used up: {balance} on account {account}")

@@ -7,6 +7,7 @@ class LowBalance(Kind):
 
     name = "low_balance"
     tells = True
+    together = "falls"
 
     def subject(self, facts: Facts) -> str:
         return facts.say("Low balance: {balance} on account {account}")

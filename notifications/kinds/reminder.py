@@ -6,6 +6,7 @@ class Reminder(Kind):
     """The balance is still below a threshold that the customer was told of days ago."""
 
     name = "reminder"
+    together = "reminders"
     can_be_declined = True
 
     def subject(self, facts: Facts) -> str:

@@ -1,5 +1,6 @@
 from notifications.facts import Facts
 from notifications.kinds.base import Kind
+from notifications.models import NotificationLog
 
 
 class Restored(Kind):
@@ -7,7 +8,14 @@ class Restored(Kind):
 
     name = "restored"
     needs_the_fall = False
+    together = "recoveries"
     can_be_declined = True
+
+    def why_untrue(self, log: NotificationLog) -> str:
+        """It may have waited for long: for a halt to end, for a mail server."""
+        assert log.alert is not None
+        is_low = log.customer.balance_row.balance < log.alert.threshold
+        return "the balance fell again before it went out" if is_low else ""
 
     def subject(self, facts: Facts) -> str:
         return facts.say("Balance restored: {balance} on account {account}")

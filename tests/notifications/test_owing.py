@@ -615,6 +615,41 @@ class TestReminders:
         Customer.objects.update(status=CustomerStatus.ACTIVE)
         assert run_pass().sent == 1
 
+    def test_that_came_to_wait_during_a_long_halt_are_one(self, mailoutbox: Outbox) -> None:
+        self.told(every=1, at_most=5)
+        halt = make_switch(process=Process.NOTIFICATIONS)
+        for _ in range(3):
+            days_pass(1)
+            assert run_pass().created == 1
+        ProcessSwitch.objects.filter(pk=halt.pk).update(is_halted=False)
+        run_pass()
+        assert [mail.subject.split(":")[0] for mail in mailoutbox] == ["Low balance", "Reminder 3"]
+        assert states(kind="reminder") == ["suppressed", "suppressed", "sent"]
+
+    def test_that_came_to_wait_are_not_made_up_for_where_the_last_fails(self, mail_server: Server) -> None:
+        self.told(every=1, at_most=5)
+        for _ in range(2):
+            days_pass(1)
+            owe()
+        mail_server.on_recipient = refuse
+        run_pass()
+        run_pass()
+        assert states(kind="reminder") == ["suppressed", "failed"]
+
+    def test_of_several_falls_told_of_by_one_mail_are_one(self, mailoutbox: Outbox) -> None:
+        higher = make_watched(20, remind_every_days=3)
+        lower = make_watched(10, customer=higher.customer, remind_every_days=3)
+        set_balance(higher.customer, 5)
+        run_pass()
+        days_pass(3)
+        run_pass()
+        assert [mail.subject.split(":")[0] for mail in mailoutbox] == ["Low balance", "Reminder 1"]
+        assert log_of(higher, kind="reminder").covered_by == log_of(lower, kind="reminder")
+        set_balance(higher.customer, 15)
+        days_pass(3)
+        run_pass()
+        assert log_of(higher, kind="reminder", reminder_number=2).state == "sent"
+
     def test_begin_anew_with_the_next_fall(self) -> None:
         alert = self.told(every=1, at_most=1)
         days_pass(2)
@@ -672,6 +707,29 @@ class TestARecovery:
         set_balance(alert.customer, 50)
         run_pass()
         assert sorted(mail.to[0] for mail in mailoutbox) == ["desk@example.net"] * 2 + ["owner@example.net"] * 2
+
+    def test_is_not_told_of_where_the_balance_fell_again_meanwhile(self, mailoutbox: Outbox) -> None:
+        """The mail waited for days: notifications were halted."""
+        alert = make_fallen(tells_restored=True)
+        run_pass()
+        halt = make_switch(process=Process.NOTIFICATIONS)
+        set_balance(alert.customer, 50)
+        run_pass()
+        set_balance(alert.customer, 5)
+        run_pass()
+        ProcessSwitch.objects.filter(pk=halt.pk).update(is_halted=False)
+        run_pass()
+        assert [mail.subject.split(":")[0] for mail in mailoutbox] == ["Low balance", "Low balance"]
+        assert log_of(alert, kind="restored").detail == "the balance fell again before it went out"
+
+    def test_from_several_falls_is_told_of_once(self, mailoutbox: Outbox) -> None:
+        higher = make_watched(20, tells_restored=True)
+        make_watched(10, customer=higher.customer, tells_restored=True)
+        set_balance(higher.customer, 5)
+        run_pass()
+        set_balance(higher.customer, 50)
+        run_pass()
+        assert [mail.subject.split(":")[0] for mail in mailoutbox] == ["Low balance", "Balance restored"]
 
     def test_waits_where_the_customer_is_suspended(self) -> None:
         alert = make_fallen(tells_restored=True)
