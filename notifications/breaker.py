@@ -138,13 +138,21 @@ def trip(reached: Reached) -> bool:
     except IntegrityError:
         is_first = False
     halting.halt(Process.NOTIFICATIONS, reason=reached.reason, by=BY, cause=HaltCause.BREAKER)
-    hold_what_waits(detail=reached.reason)
+    hold_what_waits()
     return is_first
 
 
-def hold_what_waits(*, detail: str) -> int:
-    """Hold every mail that is pending; how many. Those in workers' hands are stopped by the halt and follow later."""
+def hold_what_waits() -> int:
+    """Hold every mail that is pending while the breaker is tripped; how many.
+
+    Those in workers' hands are stopped by the halt and follow later.
+    """
     with transaction.atomic(durable=True):
+        # Locked: what a reset lets go just now must not be held again by who saw the trip before.
+        trip = BreakerTrip.objects.select_for_update().filter(reset_at__isnull=True).first()
+        if trip is None:
+            return 0
+        detail = trip.reason
         rows = list(
             NotificationLog.objects.select_for_update(skip_locked=True, of=("self",))
             .filter(state=State.PENDING)

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from billing import halting
@@ -25,6 +26,7 @@ from billing.models import HaltCause, Process
 from notifications import breaker, claiming, evidence, instance, owing, rendering, sending
 from notifications.claiming import Claim, LimitReached
 from notifications.models import NotificationLog, State
+from notifications.smtp import plain
 from notifications.transports import Transport, transport
 
 logger = logging.getLogger(__name__)
@@ -69,9 +71,8 @@ def run_pass(
     done.uncertain += claiming.expire()
     owed = owing.owe(at=at, doubt=doubt)
     done.created, done.suppressed, done.held, done.failed = owed.created, owed.suppressed, owed.held, owed.failed
-    trip = breaker.open_trip()
-    if trip is not None:
-        done.held += breaker.hold_what_waits(detail=trip.reason)
+    if breaker.open_trip() is not None:
+        done.held += breaker.hold_what_waits()
     found = evidence.look()
     if found.trouble:
         done.trouble.append(found.trouble)
@@ -160,6 +161,16 @@ def _hand_over(
                 mine = [one for one in waiting if one.partner_id == claim.partner_id]
                 claiming.give_back(mine)
                 waiting = [one for one in waiting if one.partner_id != claim.partner_id]
+                continue
+            except (OperationalError, InterfaceError):
+                raise  # the database is away: no mail would fare better
+            except Exception as error:
+                # Nobody foresaw it. The others go out all the same, over a connection that was not left in the middle.
+                logger.exception("Mail %s broke the work on it.", logs[claim.log_id].key)
+                way.abandon()
+                waiting.pop(0)
+                sending.give_up(claim, words=plain(f"it broke the work on it: {type(error).__name__}: {error}"))
+                done.failed += 1
                 continue
             waiting.pop(0)
             _count(done, outcome.state)

@@ -11,8 +11,8 @@ it proves that nothing was taken.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from django.db.models.functions import Now
 from billing import episodes, halting, prepared
 from billing.models import CustomerStatus, Process, ProcessSwitch
 from billing.processes import this_process
-from notifications import breaker, instance, kinds, rendering
+from notifications import breaker, history, instance, kinds, rendering
 from notifications.claiming import SENDING_MARGIN_SECONDS, Claim
 from notifications.models import (
     Because,
@@ -31,7 +31,9 @@ from notifications.models import (
     NotificationLog,
     Outcome,
     Phase,
+    StaffOrder,
     State,
+    Verb,
 )
 from notifications.transports import Taken, Transport, TransportFailed
 
@@ -40,6 +42,8 @@ MOST_TRIES = 20
 LONGEST_DELAY = timedelta(hours=6)
 SHORT_DELAY = timedelta(seconds=10)
 PATIENCE_WITH_THE_DATABASE_SECONDS = 20.0
+IDLE_SECONDS = 1  # less than a chunk of billing waits for a lock
+BY_WORKER = "its worker"
 T = TypeVar("T")
 
 
@@ -79,6 +83,9 @@ def send(
         log = rendering.known([claim.log_id])[claim.log_id]
     if log.state != State.CLAIMED or log.token != claim.token:
         raise NotMine(log.key)
+    if why_not := kinds.KINDS[log.kind].why_untrue(log) if log.kind in kinds.KINDS else "":
+        _leave_claim(claim, state=State.SUPPRESSED, because=Because.NOTHING, detail=why_not)
+        return Sent(State.SUPPRESSED)
     try:
         is_new = _write(log)
     except rendering.Unusable as unusable:
@@ -97,7 +104,7 @@ def send(
     except (OperationalError, InterfaceError) as error:
         # The commit may have happened or not; the body does not follow, so the mail is owed as before.
         transport.abandon()
-        _take_back(claim, " ".join(str(error).split())[:200])
+        _take_back(log, claim, " ".join(str(error).split())[:200])
         return Sent(State.PENDING)
     except BaseException:
         transport.abandon()
@@ -128,7 +135,7 @@ def write(logs: Iterable[NotificationLog]) -> None:
     told by `send`.
     """
     for log in logs:
-        with suppress(rendering.Unusable):
+        with suppress(Exception):
             _write(log)
 
 
@@ -208,6 +215,14 @@ def _why_not(log: NotificationLog, verdict: str, mails_today: int, status: str) 
     raise AssertionError(f"the point of no return knows no verdict {verdict}")
 
 
+@contextmanager
+def _brief() -> Iterator[None]:
+    """A transaction of its own that the database ends when its worker is paused within: billing may wait for it."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [f"{IDLE_SECONDS}s"])
+        yield
+
+
 def _stubbornly(write: Callable[[], T]) -> T:
     """Commit what is known of a hand-over although the database went away meanwhile: it may come back."""
     deadline = time.monotonic() + PATIENCE_WITH_THE_DATABASE_SECONDS
@@ -250,7 +265,7 @@ def _before_the_body(log: NotificationLog, claim: Claim, transport: Transport, f
 def _after_the_commit(log: NotificationLog, claim: Claim, attempt: int, failed: TransportFailed) -> Sent:
     """The body was, or may have been, handed over: only the server's own no proves that nothing was delivered."""
 
-    @transaction.atomic(durable=True)
+    @_brief()
     def settle() -> State:
         outcome = Outcome.UNKNOWN
         if failed.is_permanent:
@@ -297,7 +312,10 @@ def _end_attempt(attempt: int, **what: object) -> None:
 def _owe_again_or_fail(
     log: NotificationLog, claim: Claim, failed: TransportFailed, *, from_states: list[State]
 ) -> State:
-    """After a hand-over that was provably none: pending, with a growing delay; failed when the server said so."""
+    """After a hand-over that was provably none: pending, with a growing delay; failed when the server said so.
+
+    Also where the lease ran out meanwhile: what nobody knew is known now, and the mail goes out by that order.
+    """
     tries = log.try_count + 1
     if failed.is_permanent:
         state, because = State.FAILED, Because.REFUSED
@@ -305,15 +323,23 @@ def _owe_again_or_fail(
         state, because = State.FAILED, Because.TRIES_USED_UP
     else:
         state, because = State.PENDING, Because.NOTHING
-    NotificationLog.objects.filter(pk=log.pk, token=claim.token, state__in=from_states).update(
-        state=state,
-        because=because,
-        detail=str(failed),
-        try_count=tries,
-        next_try_at=Now() + delay_after(tries),
-        token=None,
-        lease_until=None,
-    )
+    becomes = {
+        "state": state,
+        "because": because,
+        "detail": str(failed),
+        "try_count": tries,
+        "next_try_at": Now() + delay_after(tries),
+        "token": None,
+        "lease_until": None,
+    }
+    mine = NotificationLog.objects.filter(pk=log.pk, token=claim.token)
+    if not mine.filter(state__in=from_states).update(**becomes) and State.SENDING in from_states:
+        given_up = mine.filter(state=State.UNCERTAIN, because=Because.LEASE_EXPIRED)
+        if given_up.select_for_update().exists():
+            words = f"its worker was heard of again: nothing was delivered ({failed})"
+            order = StaffOrder.objects.create(verb=Verb.RESEND, by=BY_WORKER, reason=words, count=1)
+            history.note([log.pk], by=BY_WORKER, verb=Verb.RESEND, reason=words, to=state, order=order)
+            given_up.update(**becomes, order=order)
     return state
 
 
@@ -331,8 +357,11 @@ def _leave(log: NotificationLog, claim: Claim, reason: MayNotSend) -> State:
     if reason.because != Because.RECOVERED or log.episode_id is None:
         _leave_claim(claim, state=reason.state, because=reason.because, detail=reason.detail)
         return reason.state
-    with transaction.atomic(durable=True):
-        is_over = episodes.close_recovered(log.episode_id) or log.kind == kinds.REMINDER.name
+    episode_id = log.episode_id
+
+    @_brief()
+    def leave() -> State:
+        is_over = episodes.close_recovered(episode_id) or log.kind == kinds.REMINDER.name
         # Pending: it fell again in this very moment, or somebody else was told, and the fall ends only later.
         state = State.SUPPRESSED if is_over else State.PENDING
         _leave_claim(
@@ -341,17 +370,19 @@ def _leave(log: NotificationLog, claim: Claim, reason: MayNotSend) -> State:
             because=reason.because if is_over else Because.NOTHING,
             detail=reason.detail,
         )
-    return state
+        return state
+
+    return _stubbornly(leave)
 
 
-def _take_back(claim: Claim, words: str) -> None:
+def _take_back(log: NotificationLog, claim: Claim, words: str) -> None:
     """The body was not handed over: owe the mail again, wherever the broken commit has left it.
 
     Tries for a while, since the database may come back; raises what it met last when it does not.
     """
 
     def take_back() -> None:
-        with transaction.atomic(durable=True):
+        with _brief():
             NotificationLog.objects.filter(
                 pk=claim.log_id, token=claim.token, state__in=[State.CLAIMED, State.SENDING]
             ).update(
@@ -364,8 +395,17 @@ def _take_back(claim: Claim, words: str) -> None:
             DeliveryAttempt.objects.filter(notification=claim.log_id, token=claim.token, outcome=Outcome.OPEN).update(
                 outcome=Outcome.DEFERRED, phase=Phase.COMMIT, ended_at=Now(), words=words
             )
+            _untell(log)
 
     _stubbornly(take_back)
+
+
+def give_up(claim: Claim, *, words: str) -> None:
+    """Leave a claimed mail to staff, as one that can't be sent as things stand.
+
+    One past the point of no return stays as it is, and is uncertain once its lease has run out.
+    """
+    _leave_claim(claim, state=State.FAILED, because=Because.UNUSABLE, detail=words)
 
 
 def _leave_claim(claim: Claim, *, state: State, because: Because, detail: str) -> None:
@@ -379,8 +419,12 @@ def _leave_claim(claim: Claim, *, state: State, because: Because, detail: str) -
 def _untell(log: NotificationLog) -> None:
     """Nobody was told after all: the episode is as if no mail had begun, unless another one did go out."""
     if log.episode_id is not None and kinds.KINDS[log.kind].tells:
+        about = {"log": log.pk, "episode": log.episode_id}
         with connection.cursor() as cursor:
-            cursor.execute(_UNTELL, {"log": log.pk, "episode": log.episode_id})
+            episodes.note(cursor, log.episode_id)
+            # The locks in a statement of their own: another recipient may be told in this very moment.
+            cursor.execute(f"SELECT FROM billing_episode e WHERE {_ITS_FALLS} ORDER BY e.id FOR UPDATE", about)
+            cursor.execute(_UNTELL, about)
 
 
 # The rules are the function's own (notifications/migrations/0003): the barrier and the switch, whose the mail is,
@@ -400,21 +444,19 @@ SELECT notifications_settle_sent(
 )
 """
 
-_UNTELL = """
-WITH untold AS (
-    UPDATE billing_episode e SET told_at = NULL
-    WHERE e.closed_at IS NULL AND e.told_at IS NOT NULL AND e.id = ANY (%(episode)s || ARRAY(
-        SELECT episode_id FROM notifications_notificationlog WHERE covered_by_id = %(log)s AND because = 'covered'
-    )) AND NOT EXISTS (
-        SELECT FROM notifications_notificationlog n
-        WHERE (n.episode_id = e.id OR n.id IN (
-            SELECT covered_by_id FROM notifications_notificationlog c
-            WHERE c.episode_id = e.id AND c.because = 'covered'
-        )) AND n.state IN ('sending', 'sent', 'uncertain')
-    )
-    RETURNING e.alert_id
-)
-INSERT INTO billing_customertojudge (customer_id)
-SELECT DISTINCT a.customer_id FROM untold u JOIN billing_balancealert a ON a.id = u.alert_id
-ON CONFLICT (customer_id) DO UPDATE SET since = now()
+_ITS_FALLS = """
+e.closed_at IS NULL AND e.told_at IS NOT NULL AND e.id = ANY (%(episode)s || ARRAY(
+    SELECT episode_id FROM notifications_notificationlog WHERE covered_by_id = %(log)s AND because = 'covered'
+))
 """
+
+_UNTELL = f"""
+UPDATE billing_episode e SET told_at = NULL
+WHERE {_ITS_FALLS} AND NOT EXISTS (
+    SELECT FROM notifications_notificationlog n
+    WHERE (n.episode_id = e.id OR n.id IN (
+        SELECT covered_by_id FROM notifications_notificationlog c
+        WHERE c.episode_id = e.id AND c.because = 'covered'
+    )) AND n.state IN ('sending', 'sent', 'uncertain')
+)
+"""  # noqa: S608 - words of ours

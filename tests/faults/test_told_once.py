@@ -17,7 +17,7 @@ import trustme
 
 from billing.cycle import run_cycle
 from billing.models import Customer, Episode
-from notifications import cycle
+from notifications import cycle, instance, owing
 from notifications.models import BreakerLimits, BreakerTrip, NotificationLog, State
 from tests.billing.at_once import real_commits
 from tests.factories import make_alert, make_customer, make_entry, make_partner
@@ -210,6 +210,27 @@ class TestAWorkerPaused:
         assert (status, answer["sent"], answer["held"]) == (0, 0, 0)
         assert told(server) == [address("Mei")]
         assert not BreakerTrip.objects.exists(), "that somebody else has sent it is no reason to halt everything"
+
+    def test_while_it_gives_a_mail_up_keeps_no_billing_waiting(self, server: MailServer) -> None:
+        """It found the balance recovered, and has begun to close the fall."""
+        (mei,) = fell("Mei")
+        owing.owe(at=datetime.now(UTC), doubt=instance.why_not_confirmed())
+        spend(mei, Decimal(-50), key="adjustment:top-up")
+        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        with another_connection() as other, another_connection() as looking:
+            with other.transaction():
+                other.execute("SELECT FROM billing_customertojudge FOR UPDATE")
+                worker = start(*PASS)
+                wait_until(lambda: looking.execute(waits).fetchone(), what="giving up")
+                os.kill(worker.pid, signal.SIGSTOP)
+            try:
+                other.execute("SET statement_timeout = '20s'")
+                other.execute("UPDATE billing_customertojudge SET since = now()")
+            finally:
+                os.kill(worker.pid, signal.SIGCONT)
+        assert finish(worker)[1]["suppressed"] == 1
+        assert state_of(mei) == State.SUPPRESSED
+        assert told(server) == []
 
     def test_too_long_over_the_commit_hands_over_nothing_and_the_mail_goes_out_later(self, server: MailServer) -> None:
         """The lock stands for whatever makes a commit slow; the worker may wait for it as long as a halt would."""

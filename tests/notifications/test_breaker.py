@@ -566,6 +566,13 @@ class TestAReset:
         assert (found.trip, found.doubt, found.mails, found.a_minute) == ("", "", 0, 60)
         assert not ConfirmedInstance.objects.exists()
 
+    def test_is_not_undone_by_a_pass_that_saw_the_trip_before(self) -> None:
+        mail = make_mail()
+        breaker.trip(REACHED)
+        releasing.reset(reason="It was an ordinary Monday.", by=ASTRID)
+        assert breaker.hold_what_waits() == 0
+        assert standing(mail) == ("pending", "")
+
     def test_can_be_followed_by_another_trip(self) -> None:
         self.tripped()
         reset()
