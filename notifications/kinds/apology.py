@@ -21,7 +21,7 @@ class Apology(Kind):
         return facts.say("Sorry: we wrote to you in error about account {account}")
 
     def lead(self, facts: Facts) -> str:
-        if facts.errant_times > 1:
+        if facts.errant_is_right and facts.errant_times > 1:
             return facts.say(
                 "By mistake we sent you the same mail {times}. What it says is right; only its repetition was a"
                 " mistake: please disregard that. If you have seen to it, there is nothing more to do.",

@@ -12,7 +12,7 @@ import pytest
 from django.core.mail import EmailMultiAlternatives
 from django.utils import timezone
 
-from billing import halting
+from billing import corrections, episodes, halting
 from billing.models import Customer, CustomerStatus, Episode, Process
 from notifications import apologies, breaker, reviewing
 from notifications.breaker import Reached
@@ -31,7 +31,7 @@ from notifications.preview import preview
 from notifications.reviewing import ALREADY, Reviewed
 from tests.billing.at_once import at_once
 from tests.billing.test_commands import command
-from tests.factories import make_customer, make_switch
+from tests.factories import make_customer, make_entry, make_switch
 from tests.faults.processes import run
 from tests.notifications.conftest import Server, free_port
 from tests.notifications.stories import (
@@ -325,6 +325,24 @@ class TestApologies:
         assert other.written is not None
         assert other.written.subject == said_of_the_wrong_one.subject
         assert [sample.count for sample in (right, other)] == [1, 1]
+
+    def test_for_a_mail_that_was_resent_and_wrong_say_that_it_was_wrong(self, mail_server: Server) -> None:
+        """Its call was charged twice, which was found out and taken back; and the mail came twice, too."""
+        customer = make_customer(balance=100)
+        alert = make_watched(customer=customer)
+        for key in ("call:pbx-1:a", "call:pbx-2:a"):
+            make_entry(customer=customer, kind="call", key=key, amount=-46, rate_id=1, billed_seconds=60)
+        episodes.judge(at=timezone.now())
+        (twice,) = send_twice(mail_server, alert)
+        review(Verb.ERRANT, twice)
+        assert apologies.samples([twice.key])[0].is_right, "nobody has taken anything back yet"
+        corrections.reverse("call:pbx-2:a", reason="Charged twice.", by=ASTRID)
+        review(Verb.APOLOGISE, twice)
+        run_pass()
+        said = apology_for(twice).content
+        assert said.subject == f"Sorry: we wrote to you in error about account {customer.account}"
+        assert "We sent you a mail by mistake. Please disregard it" in on_one_line(said.text)
+        assert "is right" not in on_one_line(said.text)
 
     def test_for_one_mail_of_two_about_one_fall_say_that_the_other_is_right(self, mailoutbox: Outbox) -> None:
         errant = make_errant()
