@@ -13,14 +13,19 @@ from notifications import history
 from notifications.models import Because, ConfirmedInstance, NotificationLog, State
 
 BY = "instance check"
+NOBODY_KNOWS = "nobody has confirmed that this database is the one that mails"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The database server, the database in it, its timeline (raised by each fail-over), and this installation."""
+    """The database server, the database in it, its timeline (raised by each fail-over), and this installation.
+
+    `log_oid`: the number of the log's table, which is a new one where a copy was restored into the same database.
+    """
 
     system_identifier: int
     database_oid: int
+    log_oid: int
     timeline: str
     installation: str
 
@@ -28,9 +33,12 @@ class Identity:
 def identity() -> Identity:
     """What the present connection leads to."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT system_identifier, database_oid, timeline FROM notifications_serveridentity")
-        system_identifier, database_oid, timeline = cursor.fetchone()
-    return Identity(system_identifier, database_oid, timeline, installation())
+        cursor.execute(
+            "SELECT system_identifier, database_oid, 'notifications_notificationlog'::regclass::oid::bigint, timeline"
+            " FROM notifications_serveridentity"
+        )
+        system_identifier, database_oid, log_oid, timeline = cursor.fetchone()
+    return Identity(system_identifier, database_oid, log_oid, timeline, installation())
 
 
 def installation() -> str:
@@ -41,8 +49,10 @@ def installation() -> str:
 def why_not_confirmed() -> str:
     """Why no mail may go out from here, in words; empty: staff (or the first start) have confirmed this instance."""
     reason = doubt()
-    if not reason and not ConfirmedInstance.objects.filter(pk=1).exists():
-        confirm(by="first start")
+    if not reason:
+        if not ConfirmedInstance.objects.filter(pk=1).exists():
+            confirm(by="first start")
+        ConfirmedInstance.objects.filter(pk=1, log_oid=None).update(log_oid=identity().log_oid)
     return reason
 
 
@@ -51,11 +61,11 @@ def doubt() -> str:
     here = identity()
     known = ConfirmedInstance.objects.filter(pk=1).first()
     if known is None:
-        if NotificationLog.objects.exists():
-            return "nobody has confirmed that this database is the one that mails"
-        return ""
+        return NOBODY_KNOWS if NotificationLog.objects.exists() else ""
     if known.system_identifier != here.system_identifier or known.database_oid != here.database_oid:
         return "this database is a copy: it lies on another server, or under another number, than the one that mailed"
+    if known.log_oid not in {None, here.log_oid}:
+        return "a copy was restored into this database: its log is another than the one that mailed"
     if known.timeline != here.timeline:
         return f"the database failed over (timeline {known.timeline} before, {here.timeline} now)"
     if known.installation != here.installation:
@@ -71,6 +81,7 @@ def confirm(*, by: str) -> None:
         defaults={
             "system_identifier": here.system_identifier,
             "database_oid": here.database_oid,
+            "log_oid": here.log_oid,
             "timeline": here.timeline,
             "installation": here.installation,
             "confirmed_by": by,
