@@ -57,6 +57,7 @@ def owe(*, at: datetime, doubt: str = "") -> Owing:
             return done
         falls = falls_to_take_up(lock=True)
         owed = [*mails_of_falls(falls), *reminders_due(at=at), *recoveries()]
+        _follow_customers()
         done.suppressed += _suppress_what_is_over()
         if owed:
             _write(owed, done, doubt)
@@ -273,6 +274,22 @@ def _row(one: Owed) -> NotificationLog:
 def message_id(key: str) -> str:
     """The Message-ID of a mail: the same at every try, and no other mail's."""
     return f"<{recipient_hash(key)[:40]}@notifications.ivy.invalid>"
+
+
+def _follow_customers() -> None:
+    """Let what waits go in the name, and behind the halts, of the partner whose customer it is for by now.
+
+    What was written already names the partner of then, and keeps it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE notifications_notificationlog n SET partner_id = cu.partner_id
+            FROM billing_customer cu, notifications_notificationcontent c
+            WHERE n.state IN ('pending', 'held') AND cu.id = n.customer_id AND cu.partner_id <> n.partner_id
+              AND c.notification_id = n.id AND c.frozen_at IS NULL
+            """
+        )
 
 
 def _suppress_what_is_over() -> int:

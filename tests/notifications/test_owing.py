@@ -14,7 +14,7 @@ from notifications import owing
 from notifications.models import NotificationContent, NotificationLog, State
 from notifications.owing import Owing
 from tests.billing.at_once import at_once, meanwhile
-from tests.factories import make_customer, make_switch
+from tests.factories import make_customer, make_partner, make_switch
 from tests.faults.processes import another_connection, wait_until
 from tests.notifications.conftest import Server
 from tests.notifications.stories import (
@@ -74,6 +74,18 @@ class TestACustomerWhoFalls:
         ProcessSwitch.objects.update(is_halted=False)
         assert run_pass().sent == 1
         assert len(mailoutbox) == 1
+
+    def test_hears_from_the_partner_whose_it_is_by_now(self, mail_server: Server) -> None:
+        """It went to another partner while notifications of the former were halted."""
+        alert = make_fallen()
+        former = alert.customer.partner
+        make_switch(process=Process.NOTIFICATIONS, partner=former)
+        assert run_pass().pending == 1
+        present = make_partner(sender="billing@lakeside.example", name="Lakeside Dial")
+        Customer.objects.filter(pk=alert.customer_id).update(partner=present)
+        assert run_pass().sent == 1
+        assert mail_server.mails[0]["From"] == "Lakeside Dial <billing@lakeside.example>"
+        assert log_of(alert).partner == present
 
     def test_hears_that_everything_is_used_up_when_it_is(self, mailoutbox: Outbox) -> None:
         lindqvist = make_customer(balance=Decimal(1))
