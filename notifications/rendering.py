@@ -124,7 +124,7 @@ def render(log: NotificationLog) -> Written:
         subject=context["subject"],
         text=_filled(f"mail/{kind.name}.txt", context).strip() + "\n",
         html=_filled(f"mail/{kind.name}.html", context).strip() + "\n",
-        frozen_at=datetime.now(UTC),
+        frozen_at=about.as_of,  # the database's clock: this machine's may be wrong, and the mail's date with it
     )
     return replace(written, message=_try_out(about, written))
 

@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 from django.db import connection
 from django.template import Context, Engine
 from django.template.loader import get_template
@@ -221,6 +222,16 @@ class TestAPace:
     @pytest.mark.django_db
     def test_of_nothing_is_none(self) -> None:
         assert pace_of(make_customer(balance=Decimal(10)).pk, at=days_ago(0)) == Pace(Decimal(0), ())
+
+
+@pytest.mark.django_db
+class TestTheDateOfAMail:
+    def test_is_the_databases_whatever_the_clock_here_shows(self) -> None:
+        """A mail from years ago or ahead ends up where nobody looks."""
+        with time_machine.travel(datetime(2016, 2, 3, tzinfo=UTC)):
+            written = render(make_mail("low_balance"))
+        message = message_from_bytes(written.message, policy=policy.default)
+        assert message["Date"].datetime > NOON
 
 
 @pytest.mark.django_db
