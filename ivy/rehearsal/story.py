@@ -109,7 +109,7 @@ def _the_old_way(stage: Stage, outcome: Outcome, say: Say) -> None:
         old.one_pass(low)
         if number in {1, 2, PASSES}:
             say(f"  pass {number}: {len(stage.mailbox.taken) - before} mails")
-    mails = Counter(to for to, _ in stage.mailbox.taken)
+    mails = Counter(_customers(stage.mailbox.taken))
     outcome.old_way_mails = mails.total()
     outcome.old_way_errant = sum(count - 1 for count in mails.values())
     say(f"  {outcome.old_way_mails} mails to {len(mails)} people: {outcome.old_way_errant} errant ones.")
@@ -135,7 +135,7 @@ def _ivy(stage: Stage, outcome: Outcome, say: Say) -> None:
         _, answer = _json(stage, "run_notifications")
         if number in {2, 3, PASSES}:
             say(f"  pass {number}: {len(stage.mailbox.taken) - before} mails, {answer['uncertain']} newly uncertain")
-    mails = Counter(to for to, _ in stage.mailbox.taken)
+    mails = Counter(_customers(stage.mailbox.taken))
     outcome.ivy_mails = mails.total()
     outcome.ivy_duplicates = sum(count - 1 for count in mails.values())
     outcome.ivy_missing = LOW - len(mails)
@@ -161,7 +161,7 @@ def _the_burst(stage: Stage, outcome: Outcome, say: Say) -> None:
         _tell(stage)
     _tell(stage)
     told = stage.mailbox.taken[before:]
-    outcome.breaker_let_through = sum(to != STAFF for to, _ in told)
+    outcome.breaker_let_through = len(_customers(told))
     outcome.alarm_mails = _alarms(stage, before)
     outcome.breaker_held = sum(row["state"] == "held" for row in _log(stage))
     _, status = _json(stage, "status")
@@ -179,7 +179,7 @@ def _the_switch(stage: Stage, outcome: Outcome, say: Say) -> None:
     _, run = _charge(stage, range(1, 4), "seat")
     outcome.billed_during_halt = run["one_off_charges"] == 3
     _json(stage, "run_notifications")
-    outcome.sent_during_halt = len(stage.mailbox.taken) - before
+    outcome.sent_during_halt = len(_customers(stage.mailbox.taken[before:]))
     say(f"  Meanwhile billing charged {run['one_off_charges']} fees; {outcome.sent_during_halt} mails went out.")
     say("  Before anything goes on, staff look at what would follow:")
     say(_indented(stage.manage("reset_breaker", "--preview")[1]))
@@ -218,6 +218,11 @@ def _charge(stage: Stage, numbers: range, what: str) -> tuple[int, dict[str, Any
     ]  # fmt: skip
     _file(stage, "import_items", items)
     return _json(stage, "run_billing")
+
+
+def _customers(taken: list[tuple[str, str]]) -> list[str]:
+    """The customers among those who got these mails, once for each mail: staff hear of alarms meanwhile."""
+    return [to for to, _ in taken if to != STAFF]
 
 
 def _alarms(stage: Stage, before: int) -> int:
