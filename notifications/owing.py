@@ -286,7 +286,7 @@ def _follow_customers() -> None:
             """
             UPDATE notifications_notificationlog n SET partner_id = cu.partner_id
             FROM billing_customer cu, notifications_notificationcontent c
-            WHERE n.state IN ('pending', 'held') AND cu.id = n.customer_id AND cu.partner_id <> n.partner_id
+            WHERE (n.state = 'pending' OR n.state = 'held') AND cu.id = n.customer_id AND cu.partner_id <> n.partner_id
               AND c.notification_id = n.id AND c.frozen_at IS NULL
             """
         )
@@ -305,7 +305,8 @@ def _suppress_what_is_over() -> int:
                 FROM notifications_notificationlog n
                 JOIN billing_customer cu ON cu.id = n.customer_id
                 LEFT JOIN billing_episode e ON e.id = n.episode_id
-                WHERE n.state IN ('pending', 'held') AND n.order_id IS NULL
+                -- Not IN: there is an index of each, and of both together none.
+                WHERE (n.state = 'pending' OR n.state = 'held') AND n.order_id IS NULL
                   AND ((e.closed_at IS NOT NULL AND n.kind = ANY(%s)) OR (cu.status = 'closed' AND n.kind <> 'apology'))
                 ORDER BY n.id FOR UPDATE OF n SKIP LOCKED
             )

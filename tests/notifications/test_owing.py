@@ -753,6 +753,27 @@ class TestARecovery:
         assert run_pass().sent == 1
 
 
+@pytest.mark.django_db
+def test_a_pass_reads_what_waits_and_not_all_that_was_ever_sent() -> None:
+    make_mail(State.SENT)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO notifications_notificationlog (key, kind, customer_id, partner_id, reminder_number,
+                recipient_hash, message_id, state, because, detail, is_errant, try_count, sent_at)
+            SELECT 'sent:' || i, kind, customer_id, partner_id, 0, '', '<sent-' || i || '>', state, '', '', false,
+                0, now()
+            FROM notifications_notificationlog, generate_series(1, 5000) i
+            """
+        )
+        cursor.execute("ANALYZE notifications_notificationlog")
+        owe()
+        cursor.execute(
+            "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'notifications_notificationlog'"
+        )
+        assert cursor.fetchone()[0] < 100, "the one that was copied, and little more"
+
+
 @real_commits
 class TestSeveralPassesAtOnce:
     def test_owe_each_mail_once(self) -> None:
