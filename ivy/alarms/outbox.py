@@ -57,26 +57,30 @@ def claim(own: psycopg.Connection[Any], channel: Channel, *, most: int) -> list[
 
     Empty if none is due. If one is, those that wait for their next try come along. Counts the try and dates the next.
     """
-    # They are chosen in a step of their own: a plan may run a subquery anew for each row, and what this statement has
-    # changed already is skipped then, so that each run finds `most` others.
-    with own.cursor(row_factory=dict_row) as cursor:
+    what = {"channel": channel.value, "delays": DELAYS, "longest": len(DELAYS), "first": DELAYS[0], "most": most}
+    with own.transaction(), own.cursor(row_factory=dict_row) as cursor:
+        # In a step of their own: a plan may run a subquery anew for each row, and what the statement has changed
+        # already is skipped then, so that each time `most` others are found.
+        due = cursor.execute(
+            """
+            SELECT id FROM ivy_alarmmessage
+            WHERE channel = %(channel)s AND sent_at IS NULL AND next_try_at IS NOT NULL
+              AND (tried_at IS NULL OR tried_at <= now() - %(first)s)
+              AND EXISTS (SELECT FROM ivy_alarmmessage
+                          WHERE channel = %(channel)s AND sent_at IS NULL AND next_try_at <= now())
+            ORDER BY next_try_at, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+            """,
+            what,
+        ).fetchall()
         rows = cursor.execute(
             """
-            WITH due AS MATERIALIZED (
-                SELECT id FROM ivy_alarmmessage
-                WHERE channel = %(channel)s AND sent_at IS NULL AND next_try_at IS NOT NULL
-                  AND (tried_at IS NULL OR tried_at <= now() - %(first)s)
-                  AND EXISTS (SELECT FROM ivy_alarmmessage
-                              WHERE channel = %(channel)s AND sent_at IS NULL AND next_try_at <= now())
-                ORDER BY next_try_at, id LIMIT %(most)s FOR UPDATE SKIP LOCKED
-            )
-            UPDATE ivy_alarmmessage AS message
+            UPDATE ivy_alarmmessage
             SET tries = tries + 1, tried_at = now(),
                 next_try_at = now() + (%(delays)s::interval[])[least(tries + 1, %(longest)s)]
-            FROM due WHERE message.id = due.id
-            RETURNING message.id, alarm_id, event, number, channel, created_at, tries, tried_at, next_try_at
+            WHERE id = ANY(%(due)s)
+            RETURNING id, alarm_id, event, number, channel, created_at, tries, tried_at, next_try_at
             """,
-            {"channel": channel.value, "delays": DELAYS, "longest": len(DELAYS), "first": DELAYS[0], "most": most},
+            {**what, "due": [row["id"] for row in due]},
         ).fetchall()
         found = cursor.execute(
             "SELECT * FROM ivy_alarm WHERE id = ANY(%s)", [list({row["alarm_id"] for row in rows})]
