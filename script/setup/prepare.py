@@ -21,10 +21,11 @@ def main() -> None:
 
     try:
         django.setup()
+        call_command("check", stdout=io.StringIO())
         call_command("migrate", verbosity=0, interactive=False)
         call_command("install_schedules")
         answer = io.StringIO()
-        call_command("load_demo", "--if-empty", "--json", stdout=answer, skip_checks=False)
+        call_command("load_demo", "--if-empty", "--json", stdout=answer)
         call_command("run_billing")
     except CommandError as error:
         sys.exit(str(error))
