@@ -66,10 +66,12 @@ def run_cycle(
     return _work(run, worker, sizes or ChunkSizes(), progress, may_go_on)
 
 
-def join_cycle(*, sizes: ChunkSizes | None = None, progress: Progress | None = None) -> BillingRun | None:
+def join_cycle(
+    *, sizes: ChunkSizes | None = None, progress: Progress | None = None, may_go_on: MayGoOn = lambda: True
+) -> BillingRun | None:
     """Help with the run that is under way, until it has ended; None if there is none. Safe to repeat."""
     joined = runs.join()
-    return _work(*joined, sizes or ChunkSizes(), progress) if joined else None
+    return _work(*joined, sizes or ChunkSizes(), progress, may_go_on) if joined else None
 
 
 def scheduled(*, by: str = "schedule", may_go_on: MayGoOn = lambda: True) -> BillingRun | None:
@@ -88,7 +90,7 @@ def _work(
     worker: BillingWorker,
     sizes: ChunkSizes,
     progress: Progress | None,
-    may_go_on: MayGoOn = lambda: True,
+    may_go_on: MayGoOn,
 ) -> BillingRun:
     """Work on the run until nothing is left of it; whoever finds that out, judges and ends it."""
     with about(run=run.pk):

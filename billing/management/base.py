@@ -17,6 +17,7 @@ from django.db import DataError, InterfaceError, OperationalError, ProgrammingEr
 from django.utils.dateparse import parse_date, parse_datetime
 
 from billing.acting import acting_as
+from billing.management.stopping import was_interrupted
 from billing.models import Partner
 
 DONE = 0
@@ -70,16 +71,25 @@ class IvyCommand(BaseCommand):
             # Who read along has seen enough; nothing more can be written, not even on the way out.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(DONE) from None
-        except (OperationalError, InterfaceError) as error:
-            raise self._failure(f"The database does not answer: {first_line(error)}", FAILED) from error
-        except ProgrammingError as error:
-            if getattr(error.__cause__, "sqlstate", None) != UNDEFINED_TABLE:
+        except (Exception, KeyboardInterrupt) as error:
+            failure = self._known_failure(error)
+            if failure is None:
                 raise
-            raise self._failure("The database has no tables of Ivy yet: run migrate first.", FAILED) from error
-        except DataError as error:
-            raise self._failure(f"The database can't hold that: {first_line(error)}.", BAD_INPUT) from error
-        except KeyboardInterrupt:
-            raise self._failure("Interrupted; what was committed counts, run it again for the rest.", FAILED) from None
+            raise failure from (None if was_interrupted(error) else error)
+
+    def _known_failure(self, error: BaseException) -> CommandError | None:
+        """What ended the command, when that can be said in a sentence. Programs have been told by then."""
+        if isinstance(error, CommandError):
+            return None
+        if was_interrupted(error):
+            return self._failure("Interrupted; what was committed counts, run it again for the rest.", FAILED)
+        if isinstance(error, OperationalError | InterfaceError):
+            return self._failure(f"The database does not answer: {first_line(error)}", FAILED)
+        if isinstance(error, ProgrammingError) and getattr(error.__cause__, "sqlstate", None) == UNDEFINED_TABLE:
+            return self._failure("The database has no tables of Ivy yet: run migrate first.", FAILED)
+        if isinstance(error, DataError):
+            return self._failure(f"The database can't hold that: {first_line(error)}.", BAD_INPUT)
+        return None
 
     def answer(self, options: Mapping[str, Any], result: Mapping[str, Any], sentences: str, status: int = DONE) -> None:
         """Print the result as JSON or as sentences, and leave with the exit status."""

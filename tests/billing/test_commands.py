@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import ProgrammingError, connection
 
 from billing import cycle, halting
+from billing.management.stopping import was_interrupted
 from billing.models import (
     BillingChunk,
     BillingItem,
@@ -41,7 +42,15 @@ from tests.factories import (
     make_run,
     make_worker,
 )
-from tests.faults.processes import CHECKOUT, another_connection, database_url, start_cold, wait_until
+from tests.faults.processes import (
+    CHECKOUT,
+    Running,
+    another_connection,
+    database_url,
+    start,
+    start_cold,
+    wait_until,
+)
 
 AT = "--at=2026-03-02T12:00:00Z"
 REASON = "--reason=The new deck charges mobiles as landlines."
@@ -456,17 +465,48 @@ class TestACommandAsAProcess:
         assert (empty.status, empty.out) == (1, "")
         assert empty.err.endswith("The database has no tables of Ivy yet: run migrate first.\n")
 
-    def test_ends_its_run_when_it_is_interrupted(self) -> None:
+    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+    def test_ends_its_run_when_it_is_interrupted(self, how: signal.Signals) -> None:
         item = make_item()
         with locked_balances(item.customer_id), another_connection() as other:
             running = start_cold("run_billing", AT, "--json")
             wait_until(BillingChunk.objects.filter(tries__gt=0).exists, what="a chunk put back")
-            running.send_signal(signal.SIGTERM)
-            out, err = running.communicate(timeout=30)
-            assert running.returncode == 1
-            assert json.loads(out) == {"error": "Interrupted; what was committed counts, run it again for the rest."}
-            assert "Traceback" not in err
+            running.send_signal(how)
+            self.assert_was_interrupted(running)
             run = other.execute("SELECT state, ended_because FROM billing_billingrun").fetchone()
         assert run == ("failed", "interrupted")
         assert BillingItem.objects.get().charged_through is None
         assert command("run_billing", AT, "--json").json["item_charges"] == 1
+
+    def test_does_not_wait_for_a_database_that_hangs(self) -> None:
+        make_item()
+        with another_connection() as other, other.transaction():
+            other.execute("LOCK TABLE billing_billingitem IN ACCESS EXCLUSIVE MODE")
+            running = start("run_billing", AT, "--json")
+            wait_until(
+                lambda: other.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None,
+                what="a statement that waits",
+            )
+            running.send_signal(signal.SIGTERM)
+            self.assert_was_interrupted(running)
+        assert BillingRun.objects.get().ended_because == "interrupted"
+        assert command("run_billing", AT, "--json").json["item_charges"] == 1
+
+    def assert_was_interrupted(self, running: Running) -> None:
+        out, err = running.communicate(timeout=30)
+        assert (running.returncode, "Traceback" in err) == (1, False), err
+        assert json.loads(out) == {"error": "Interrupted; what was committed counts, run it again for the rest."}
+
+
+def test_an_interruption_is_told_from_what_it_broke() -> None:
+    def broken_by(error: type[BaseException]) -> BaseException:
+        try:
+            try:
+                raise error
+            finally:
+                raise ProgrammingError("connection in transaction status ACTIVE")
+        except ProgrammingError as found:
+            return found
+
+    assert was_interrupted(broken_by(KeyboardInterrupt))
+    assert not was_interrupted(broken_by(ValueError))

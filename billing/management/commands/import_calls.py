@@ -1,8 +1,7 @@
-import signal
 import sys
 from argparse import ArgumentTypeError
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,11 +15,11 @@ from billing.imports.call_formats import FORMATS, NotThisFormat
 from billing.imports.lines import readable
 from billing.imports.watching import SETTLED_SECONDS, FiledFile, FolderWatch, UnusableFolder
 from billing.management.base import DONE, FAILED, IvyCommand
+from billing.management.stopping import PatienceIsOver, stop_signals
 from billing.models import Source
 
 STDIN = "-"
 FILES_IN_AN_ANSWER = 1_000  # of a watch that may go on for years
-SECONDS_TO_STOP = 5.0
 
 
 def _seconds(text: str) -> float:
@@ -145,40 +144,6 @@ class Command(IvyCommand):
     def progress(self, options: dict[str, Any], size: int | None) -> Any:
         """A bar that fills by bytes, for a person."""
         return tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=not self.is_for_a_person(options))
-
-
-class PatienceIsOver(BaseException):
-    """What goes on although somebody asked to stop is broken off; whatever is half done is rolled back."""
-
-
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Tells whether SIGTERM or Ctrl-C has come. A second one is not held back any more.
-
-    Raises PatienceIsOver when it has not stopped after five seconds, as when a database hangs.
-    """
-    is_asked = False
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
-
-    def stop(*_: object) -> None:
-        nonlocal is_asked
-        is_asked = True
-        signal.signal(signal.SIGTERM, before[signal.SIGTERM])
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-        signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_STOP)
-
-    def break_off(*_: object) -> None:
-        raise PatienceIsOver
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGALRM, break_off)
-    try:
-        yield lambda: is_asked
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def filed_in_words(file: FiledFile) -> str:

@@ -1,4 +1,3 @@
-import signal
 import subprocess
 import sys
 import time
@@ -13,7 +12,8 @@ from tqdm import tqdm
 from billing import cycle, halting
 from billing.management.answers import exit_status, preview_as_json, preview_in_words, run_as_json, run_in_words
 from billing.management.base import REFUSED, IvyCommand
-from billing.models import BillingRun, Process
+from billing.management.stopping import stop_signals
+from billing.models import BillingRun, Process, RunState
 from billing.preview import preview
 from billing.runs import RunBusy, Tally
 
@@ -57,21 +57,29 @@ class Command(IvyCommand):
             self.answer(options, preview_as_json(found), preview_in_words(found))
             return
         try:
-            with _stoppable(), _helpers(options), self._progress(options) as progress:
-                run = self._run(options, what, progress)
+            with stop_signals() as is_stopping, _helpers(options), self._progress(options) as progress:
+                run = self._run(options, what, progress, lambda: not is_stopping())
+                if is_stopping() and run.state in {RunState.RUNNING, RunState.FAILED}:
+                    raise KeyboardInterrupt
         except RunBusy as busy:
             result = {**run_as_json(busy.run), "state": "busy"}
             self.answer(options, result, f"Busy: {busy}. Add --join to help with it.", REFUSED)
         else:
             self.answer(options, run_as_json(run), run_in_words(run), exit_status(run))
 
-    def _run(self, options: Mapping[str, Any], what: Mapping[str, Any], progress: cycle.Progress | None) -> BillingRun:
+    def _run(
+        self,
+        options: Mapping[str, Any],
+        what: Mapping[str, Any],
+        progress: cycle.Progress | None,
+        may_go_on: cycle.MayGoOn,
+    ) -> BillingRun:
         sizes = cycle.ChunkSizes(calls=options["calls_at_a_time"], items=options["items_at_a_time"])
         if not options["join"]:
-            return cycle.run_cycle(by="run_billing", sizes=sizes, progress=progress, **what)
+            return cycle.run_cycle(by="run_billing", sizes=sizes, progress=progress, may_go_on=may_go_on, **what)
         patience = time.monotonic() + (options["wait"] or 1)
-        while True:
-            joined = cycle.join_cycle(sizes=sizes, progress=progress)
+        while may_go_on():
+            joined = cycle.join_cycle(sizes=sizes, progress=progress, may_go_on=may_go_on)
             if joined is not None:
                 return joined
             if options["wait"]:
@@ -80,10 +88,11 @@ class Command(IvyCommand):
                 time.sleep(0.1)
                 continue
             try:
-                return cycle.run_cycle(by="run_billing", sizes=sizes, progress=progress, **what)
+                return cycle.run_cycle(by="run_billing", sizes=sizes, progress=progress, may_go_on=may_go_on, **what)
             except RunBusy:  # somebody began in this very moment: join them
                 if time.monotonic() > patience:
                     raise
+        raise KeyboardInterrupt
 
     @contextmanager
     def _progress(self, options: Mapping[str, Any]) -> Iterator[cycle.Progress | None]:
@@ -115,13 +124,3 @@ def _helpers(options: Mapping[str, Any]) -> Iterator[None]:
             helper.terminate()
         for helper in helpers:
             helper.wait()
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does: the chunk at hand is rolled back, all others count."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -35,7 +35,11 @@ class Command(BaseCommand):
             ticker.kill()
             os._exit(0)
 
+        is_asked = False
+
         def stop(*_: object) -> None:
+            nonlocal is_asked
+            is_asked = True
             # An exception, not a flag: it also ends a sleep and cancels a query, and what is half done is rolled back.
             # A query to a database that is frozen is not cancelled either: then the alarm ends all.
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -50,10 +54,15 @@ class Command(BaseCommand):
             probing.start(Role.TICK)
         try:
             ticker.round()
-            while not options["once"]:
+            while not options["once"] and not is_asked:
                 time.sleep(options["every"])
                 ticker.round()
-            ticker.wait(seconds=ONCE_SECONDS)
-        except KeyboardInterrupt:
+            if not is_asked:
+                ticker.wait(seconds=ONCE_SECONDS)
+        except (Exception, KeyboardInterrupt):
+            # In the middle of a statement it may have broken the connection, and come out as another error, or as none.
+            if not is_asked:
+                raise
+        if is_asked:
             ticker.stop(seconds=most_seconds)
             signal.setitimer(signal.ITIMER_REAL, 0)
