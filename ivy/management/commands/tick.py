@@ -50,9 +50,9 @@ class Command(BaseCommand):
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        if not options["once"]:
-            probing.start(Role.TICK)
         try:
+            if not options["once"]:
+                probing.start(Role.TICK)
             ticker.round()
             while not options["once"] and not is_asked:
                 time.sleep(options["every"])
