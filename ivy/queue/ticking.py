@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -58,11 +59,11 @@ class Ticker:
                 logger.info("The database is back.")
             self._database_is_away = False
 
-    def wait(self, *, seconds: float) -> bool:
-        """Wait until nothing of what was poked is under way; False if something still is after so long."""
+    def wait(self, *, seconds: float, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until nothing of what was poked is under way; False if something still is after so long, or `unless`."""
         deadline = monotonic() + seconds
         while any(poke.is_under_way() for poke in self._all):
-            if monotonic() > deadline:
+            if monotonic() > deadline or unless():
                 return False
             time.sleep(0.02)
         return True
