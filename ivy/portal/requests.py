@@ -7,8 +7,10 @@ from django.db.models.functions import Now
 
 from billing import item_changes
 from billing.item_changes import ItemNotChangeable
-from billing.models import BillingItem, Customer
+from billing.models import BillingItem, Customer, Partner
 from ivy.portal.models import ItemRequest, RequestKind, RequestState
+
+MOST_WAITING = 100  # requests of one partner: more than staff can read, and no more
 
 
 class NotPossible(Exception):
@@ -16,8 +18,16 @@ class NotPossible(Exception):
 
 
 def ask_for_item(customer: Customer, *, text: str, on: date, by: str) -> ItemRequest:
-    """Ask for an item from a day on. Charges nothing: staff make the item, or say why not."""
-    return ItemRequest.objects.create(customer=customer, kind=RequestKind.NEW, text=text, on=on, asked_by=by)
+    """Ask for an item from a day on. Charges nothing: staff make the item, or say why not.
+
+    Raises NotPossible where the same waits for staff already, as after a second click.
+    """
+    asked = {"customer": customer, "kind": RequestKind.NEW, "text": text, "on": on}
+    with transaction.atomic():
+        _refuse_too_many(customer.partner_id)
+        if ItemRequest.objects.filter(**asked, state=RequestState.WAITING).exists():
+            raise NotPossible("The same is asked for already, and waits for staff.")
+        return ItemRequest.objects.create(**asked, asked_by=by)
 
 
 def ask_for_end(item: BillingItem, *, text: str, on: date, by: str) -> ItemRequest:
@@ -28,6 +38,7 @@ def ask_for_end(item: BillingItem, *, text: str, on: date, by: str) -> ItemReque
         raise NotPossible(f"This item starts on {item.starts_on}; it can't end before.")
     try:
         with transaction.atomic():
+            _refuse_too_many(item.customer.partner_id)
             return ItemRequest.objects.create(
                 customer_id=item.customer_id, kind=RequestKind.END, item=item.reference, text=text, on=on, asked_by=by
             )
@@ -71,6 +82,14 @@ def accept(request: ItemRequest, *, by: str, answer: str, item: str = "") -> boo
 def waiting() -> int:
     """How many wait for staff."""
     return ItemRequest.objects.filter(state=RequestState.WAITING).count()
+
+
+def _refuse_too_many(partner_id: int) -> None:
+    """Raise NotPossible if staff have enough of this partner to read; two who ask at once ask one after the other."""
+    Partner.objects.select_for_update(no_key=True).get(pk=partner_id)
+    waiting = ItemRequest.objects.filter(customer__partner=partner_id, state=RequestState.WAITING)
+    if waiting.count() >= MOST_WAITING:
+        raise NotPossible(f"{MOST_WAITING} requests wait for staff already; withdraw some, or wait for an answer.")
 
 
 def _decide(request: ItemRequest, state: RequestState, *, by: str, answer: str) -> bool:

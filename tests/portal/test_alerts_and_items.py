@@ -167,6 +167,33 @@ class TestItemsThatAreAskedFor:
         assert not BillingItem.objects.exists()
         assert requests.waiting() == 1
 
+    def test_are_made_once_by_a_double_click(self, at: Client, customer) -> None:
+        url = reverse("portal:ask_for_item", args=["A-1"])
+        wanted = {"text": "A trunk of ten", "on": "2027-01-01"}
+        at.post(url, wanted)
+        assert "asked for already" in said(at.post(url, wanted, follow=True))
+        at.post(url, {**wanted, "on": "2027-02-01"})
+        assert requests.waiting() == 2
+        assert requests.decline(ItemRequest.objects.earliest("pk"), by="ann@ivy.example", answer="No.")
+        at.post(url, wanted)
+        assert requests.waiting() == 2
+
+    def test_are_no_more_than_staff_can_read(self, at: Client, customer) -> None:
+        factories.make_item(customer=customer, reference="trunk-1")
+        elsewhere = factories.make_customer(partner=factories.make_partner())
+        ItemRequest.objects.bulk_create(
+            ItemRequest(customer=customer, kind="new", text=f"Trunk {number}", on=NEW_YEAR, asked_by="marcus")
+            for number in range(requests.MOST_WAITING)
+        )
+        url = reverse("portal:ask_for_item", args=["A-1"])
+        for more in ({}, {"item": "trunk-1"}):
+            answer = at.post(url, {**more, "text": "One more", "on": "2027-01-01"}, follow=True)
+            assert "100 requests wait for staff already" in said(answer)
+        requests.ask_for_item(elsewhere, text="A trunk", on=NEW_YEAR, by="marcus@harbour.example")
+        assert requests.withdraw(ItemRequest.objects.earliest("pk"), by="marcus@harbour.example")
+        at.post(url, {"text": "One more", "on": "2027-01-01"})
+        assert requests.waiting() == requests.MOST_WAITING + 1
+
     def test_can_be_withdrawn_until_they_are_decided(self, at: Client, customer) -> None:
         asked = requests.ask_for_item(customer, text="A trunk", on=NEW_YEAR, by="marcus@harbour.example")
         url = reverse("portal:withdraw_request", args=[asked.pk])
