@@ -90,7 +90,7 @@ def _work(
     worker: BillingWorker,
     sizes: ChunkSizes,
     progress: Progress | None,
-    may_go_on: MayGoOn,
+    may_go_on: MayGoOn = lambda: True,
 ) -> BillingRun:
     """Work on the run until nothing is left of it; whoever finds that out, judges and ends it."""
     with about(run=run.pk):
