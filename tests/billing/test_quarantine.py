@@ -242,8 +242,16 @@ def test_no_more_are_decided_about_than_asked_for_whatever_the_plan(verb: Callab
 
 @pytest.mark.parametrize("look", [quarantine.release, quarantine.fates])
 def test_calls_are_never_compared_with_each_other_whatever_the_plan(look: Callable[[], object]) -> None:
-    """A step's rows are read once, not anew for each call: a night's calls would take hours."""
+    """A step's rows are read once, not anew for each call: a night's calls would take hours.
+
+    Where statistics are from before that night they say that next to none wait: each step is taken for a row.
+    """
     customer = lindqvist()
+    for _ in range(50):
+        make_quarantined_call(make_call(customer=customer), reason=QuarantineReason.CONTRADICTORY, customer=customer)
+    quarantine.dismiss(by="Astrid Holm", why="test calls of the installer")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE billing_quarantinedcall")
     make_identity(customer=customer, kind="number", value="442079460123")
     for _ in range(20):
         nobodys_call()
@@ -264,7 +272,7 @@ def test_calls_are_never_compared_with_each_other_whatever_the_plan(look: Callab
         connection.execute_wrapper(explain_as_well),
     ):
         look()
-    assert max(counts) == QuarantinedCall.objects.count()
+    assert max(counts) == 40
 
 
 class TestTheCommands:

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -96,8 +96,9 @@ def starts_anew(running: RunningCluster) -> None:
 class TestAKill:
     @pytest.mark.parametrize("role", ["main", "sentinel", "busy worker", "idle workers", "pusher", "monitor"])
     def test_stops_nothing_for_long_and_does_nothing_twice(self, role: str, mei: Mei, server: MailServer) -> None:
-        with busy_schedule() as schedule, cluster(patience=PATIENCE, stop_within=2) as running:
-            with locked_balances(mei.customer.pk):  # billing is at work, and can't be done
+        with ExitStack() as others, busy_schedule() as schedule:
+            others.enter_context(locked_balances(mei.customer.pk))  # billing is at work, and can't be done
+            with cluster(patience=PATIENCE, stop_within=2) as running:
                 if role == "busy worker":
                     wait_until(who_bills, what="a billing run")
                     kill(who_bills())
@@ -116,9 +117,10 @@ class TestAKill:
                     starts_anew(running)
                 goes_on(running)
                 assert not mei.is_charged()
-            wait_until(lambda: server.accepted, what="the mail")
-            goes_on(running)
-            wait_until(lambda: NotificationLog.objects.get().state == State.SENT, what="the answer's commit")
+                others.close()
+                wait_until(lambda: server.accepted, what="the mail")
+                goes_on(running)
+                wait_until(lambda: NotificationLog.objects.get().state == State.SENT, what="the answer's commit")
         mei.assert_charged_and_told_once(server)
 
     def test_of_the_monitor_is_seen_by_results_that_nobody_keeps(self) -> None:
