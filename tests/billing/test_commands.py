@@ -483,10 +483,10 @@ class TestACommandAsAProcess:
         with another_connection() as other, other.transaction():
             other.execute("LOCK TABLE billing_billingitem IN ACCESS EXCLUSIVE MODE")
             running = start("run_billing", AT, "--json")
-            wait_until(
-                lambda: other.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone() is not None,
-                what="a statement that waits",
-            )
+            waiting = "SELECT FROM pg_locks WHERE relation = 'billing_billingitem'::regclass AND NOT granted"
+            # Tests that run beside this one have databases of their own on the same server.
+            waiting += " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            wait_until(lambda: other.execute(waiting).fetchone() is not None, what="a statement that waits")
             running.send_signal(signal.SIGTERM)
             self.assert_was_interrupted(running)
         assert BillingRun.objects.get().ended_because == "interrupted"
