@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from multiprocessing import util
 from typing import Any
@@ -36,6 +37,7 @@ MACHINE_SECONDS = 60
 MACHINE_SECONDS_AT_TROUBLE = 15
 STATEMENT_SECONDS = 5
 STOP_SECONDS = 3.0
+FORK_SECONDS = 5.0
 FORGOTTEN_AFTER = timedelta(hours=1)
 ODD_FOR = timedelta(minutes=30)
 LOCKS = 1_230_040  # the first half of advisory locks here
@@ -81,14 +83,16 @@ class Prober(threading.Thread):
     def run(self) -> None:
         """Look, rest, and look again."""
         while not self._is_to_leave.is_set():
-            cache.attention.clear()  # not after the look: who asks for one meanwhile gets another
-            began = time.monotonic()
-            is_well = self._look()
+            with _looking:
+                cache.attention.clear()  # not after the look: who asks for one meanwhile gets another
+                began = time.monotonic()
+                is_well = self._look()
             rest = SECONDS_BETWEEN_LOOKS if is_well else SECONDS_BETWEEN_LOOKS_AT_TROUBLE
             if not self._is_to_leave.is_set():
                 cache.attention.wait(rest)
             self._is_to_leave.wait(max(0.0, began + LEAST_SECONDS_BETWEEN_LOOKS - time.monotonic()))
-        self._sign_off()
+        with _looking:
+            self._sign_off()
 
     def leave(self) -> None:
         """End the thread and wait for it, a moment at most."""
@@ -128,15 +132,33 @@ class Prober(threading.Thread):
 _prober: Prober | None = None
 
 
+_looking = threading.RLock()
+
+
+def _wait_for_the_look() -> None:
+    """Fork between two looks, unless one takes too long.
+
+    What a look holds at that moment, such as the lock of a module that it imports, nobody would give back in the fork:
+    a web server that loads Ivy and then forks had workers that never answered.
+    """
+    _looking.acquire(timeout=FORK_SECONDS)
+
+
+def _look_on() -> None:
+    with suppress(RuntimeError):  # it took too long, and the lock is not ours
+        _looking.release()
+
+
 def _look_in_a_fork_too() -> None:
     """Threads do not survive a fork. A web server that loads Ivy before it forks would have blind workers."""
-    global _prober
+    global _prober, _looking  # noqa: PLW0603 - one per process
+    _looking = threading.RLock()
     before, _prober = _prober, None
     if before is not None and before.role == Role.WEB:
         start(Role.WEB)
 
 
-os.register_at_fork(after_in_child=_look_in_a_fork_too)
+os.register_at_fork(before=_wait_for_the_look, after_in_parent=_look_on, after_in_child=_look_in_a_fork_too)
 
 
 def look(role: Role, *, is_anew: bool = False) -> bool:
