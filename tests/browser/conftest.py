@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import Group
 from django.contrib.sessions.backends.db import SessionStore
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from ivy.accounts.models import User
 from ivy.staff import roles
@@ -22,6 +22,9 @@ __all__ = ["mail_server"]
 
 # Playwright's loop runs in this thread, and Django would take our queries for those of a coroutine.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+PATIENCE = 60_000  # milliseconds; only what does not come at all takes so long
+expect.set_options(timeout=PATIENCE)
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -52,7 +55,7 @@ def context(browser: Browser, transactional_db: None) -> Iterator[BrowserContext
     """A window that reaches this machine and nothing else, and fails the test when a page asks for more."""
     asked_elsewhere: list[str] = []
     context = browser.new_context(locale="en-GB", timezone_id="UTC", viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
 
     def only_here(route, request) -> None:
         if request.url.startswith(("http://localhost:", "http://127.0.0.1:", "data:", "blob:")):

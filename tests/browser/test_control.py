@@ -151,7 +151,7 @@ class TestWithRedisStoppedAndTheQueueDead:
         page.goto(first_page)
         expect(page.get_by_text("The queue does nothing")).to_be_visible()
         failing = page.get_by_role("listitem").filter(has_text="cache it failed a moment ago")
-        expect(failing).to_be_visible(timeout=15_000)  # told with the next look
+        expect(failing).to_be_visible()  # told with the next look
         expect(page.get_by_text("12.34 GBP").first).to_be_visible()
         halt_calls(page)
         resume_calls(page)
@@ -164,7 +164,7 @@ class TestALivePart:
         page.goto(first_page)
         page.evaluate("window.isTheSame = true")
         halting.halt(Process.ITEMS, reason="Wrong prices.", by="ben@ivy.example")
-        expect(page.get_by_text("Items are halted", exact=True)).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("Items are halted", exact=True)).to_be_visible()
         assert page.evaluate("window.isTheSame")
 
     def test_tells_the_mails_of_both_halves_of_one_moment(self, page: Page, first_page: str) -> None:
@@ -174,18 +174,21 @@ class TestALivePart:
         make_mail(State.PENDING)
         page.evaluate("htmx.trigger('#live-now', 'look')")
         expect(page.locator("#live-now dd", has_text="the oldest since")).to_contain_text("1")
-        expect(row).to_contain_text("1", timeout=15_000)  # of itself it would be told anew after a minute
+        expect(row).to_contain_text("1", timeout=45_000)  # of itself it would be told anew after a minute
 
     def test_asks_nothing_while_nobody_looks(self, page: Page, first_page: str) -> None:
         page.goto(first_page)
-        asked = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.evaluate("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
-        page.evaluate("htmx.trigger('#live-now', 'look')")
-        page.evaluate("delete document.hidden")
+        asked_count = page.evaluate("""() => {  // in one go, so that the part does not ask of itself meanwhile
+            let count = 0;
+            document.addEventListener("htmx:beforeSend", () => count++);
+            Object.defineProperty(document, "hidden", {value: true, configurable: true});
+            htmx.trigger("#live-now", "look");
+            delete document.hidden;
+            return count;
+        }""")
+        assert asked_count == 0
         with page.expect_response("**/control/now/**"):
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-        assert len([url for url in asked if "control/now" in url]) == 1
 
     def test_says_since_when_it_was_not_told_anew_and_comes_back(self, page: Page, first_page: str) -> None:
         page.goto(first_page)
