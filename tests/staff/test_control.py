@@ -721,7 +721,7 @@ class TestHaltingForReal:
         with in_flight(Process.CALLS, hangs=True) as (chunk, came_to):
             answer = operator.post(HALT_CALLS, form(), follow=True)
             chunk.leave()
-        assert came_to.result(timeout=20) == "ended"
+        assert came_to.result(timeout=60) == "ended"
         assert "1 hung and had to be ended" in words(answer)
 
     def test_is_done_once_for_a_double_click(self, operator: Client) -> None:
@@ -744,7 +744,6 @@ class TestHaltingForReal:
         other = Client()
         other.cookies = operator.cookies
         with in_flight(Process.CALLS, hangs=True) as (chunk, _), meanwhile(lambda: other.post(HALT_CALLS, form())):
-            while not is_halted():
-                pass
+            wait_until(is_halted)
             assert "Calls are halted" in words(operator.get(FIRST_PAGE))
             chunk.leave()
