@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -266,7 +266,8 @@ class TestAWorker:
 
 @real_commits
 class TestAWorkerThatWasReplaced:
-    def test_commits_nothing_of_the_chunk_it_had_in_hand(self) -> None:
+    def test_commits_nothing_of_the_chunk_it_had_in_hand(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(chunks, "TRIES", 1_000)
         item = make_item()
         call = make_call(customer=make_charged_customer())
         with locked_balances(item.customer_id, call.customer_id), meanwhile(run) as frozen:  # type: ignore[arg-type]
@@ -475,17 +476,15 @@ class TestACustomerWhoseBalanceIsBeingChangedElsewhere:
         done = run()
         assert (done.state, done.calls_billed, done.item_charges, done.errors) == ("done", 1, 1, [])
 
-    def test_is_charged_by_the_same_run_when_it_is_free_soon(self) -> None:
+    def test_is_charged_by_the_same_run_when_it_is_free_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(chunks, "TRIES", 1_000)
         item = make_item()
-        free = threading.Event()
-        with meanwhile(lambda: self.hold_until(free, item.customer_id)), meanwhile(run) as running:
-            wait_until(BillingChunk.objects.filter(tries__gt=0).exists, what="a chunk put back")
-            free.set()
+        with ExitStack() as held:
+            held.enter_context(locked_balances(item.customer_id))
+            with meanwhile(run) as running:
+                wait_until(BillingChunk.objects.filter(tries__gt=0).exists, what="a chunk put back")
+                held.close()
         assert (running.result().state, running.result().item_charges) == ("done", 1)
-
-    def hold_until(self, free: threading.Event, customer_id: int) -> None:
-        with locked_balances(customer_id):
-            assert free.wait(timeout=10)
 
 
 @real_commits
@@ -698,7 +697,8 @@ class TestTheAnswerOfRunBilling:
 
 @real_commits
 class TestARunThatSomebodyElseEnded:
-    def test_is_told_as_failed(self) -> None:
+    def test_is_told_as_failed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(chunks, "TRIES", 1_000)
         item = make_item()
 
         def end_it() -> None:
