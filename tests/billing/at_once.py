@@ -23,7 +23,7 @@ def at_once(*verbs: Callable[[], Answer]) -> list[Answer]:
 
     def call(verb: Callable[[], Answer]) -> Answer:
         connection.ensure_connection()
-        begin.wait(timeout=10)
+        begin.wait(timeout=60)
         return verb()
 
     with ThreadPoolExecutor(len(verbs)) as pool:

@@ -493,7 +493,7 @@ class TestSeveralAtOnce:
         is_closed = threading.Event()
 
         def fall() -> Judged:
-            assert is_closed.wait(10)
+            assert is_closed.wait(60)
             set_balance(alert.customer, 5)
             return judge()
 
@@ -514,7 +514,7 @@ class TestSeveralAtOnce:
         with transaction.atomic():
             set_balance(alert.customer, 5)
             with meanwhile(lambda: episodes.judge_settling(at=NOON + 8 * DAY)) as closed:
-                assert closed.result(timeout=10) == 0
+                assert closed.result(timeout=60) == 0
         judge()
         assert Episode.objects.filter(alert=alert, closed_at=None).count() == 1
         assert episodes.judge_settling(at=NOON + 8 * DAY) == 0

@@ -353,7 +353,7 @@ class TestChunks:
         with pytest.raises(IntegrityError):
             deliver(ivy_file(ivy_call()) + b"rubbish\n" + b"garbage\n" * 1000, pbx)
         for thread in set(threading.enumerate()) - before:
-            thread.join(timeout=10)
+            thread.join(timeout=60)
             assert not thread.is_alive()
         assert CallRecord.objects.count() == 1
 

@@ -96,7 +96,7 @@ def run(*arguments: str, seconds: float = 120) -> tuple[int, dict[str, Any]]:
     return finish(start(*arguments, "--json"), seconds=seconds)
 
 
-def wait_until(is_so: Callable[[], object], *, seconds: float = 30, what: str = "what was waited for") -> None:
+def wait_until(is_so: Callable[[], object], *, seconds: float = 60, what: str = "what was waited for") -> None:
     """Look again and again until it is so; fails after some seconds."""
     deadline = time.monotonic() + seconds
     while not is_so():

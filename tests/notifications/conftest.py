@@ -57,7 +57,7 @@ def mail_server(settings: Settings) -> Iterator[Server]:
     """A mail server that Ivy's mails go to during the test."""
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells of every command
     server = Server(port=free_port())
-    controller: Any = Controller(server, hostname="127.0.0.1", port=server.port)
+    controller: Any = Controller(server, hostname="127.0.0.1", port=server.port, ready_timeout=60)
     controller.start()
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port

@@ -80,7 +80,7 @@ def owe(at: datetime | None = None) -> owing.Owing:
 
 def run_pass(at: datetime | None = None) -> Pass:
     """One pass; bounded, should it find no end."""
-    return cycle.run_pass(at=at or timezone.now(), seconds=20)
+    return cycle.run_pass(at=at or timezone.now(), seconds=60)
 
 
 def days_pass(days: float) -> None:

@@ -185,7 +185,7 @@ class TestACustomerWhoToppedUpInTime:
 
         began = timezone.now()
         assert run_pass().sent == 0
-        assert timezone.now() - began < timedelta(seconds=10)
+        assert timezone.now() - began < timedelta(seconds=30)
         assert sorted(states()) == ["pending", "sent"]
 
         set_balance(alert.customer, "9")
@@ -827,7 +827,7 @@ class TestSeveralPassesAtOnce:
             with meanwhile(be_killed) as killed:
                 wait_until(lambda: other.execute(WAITING).fetchone(), what="waiting for the table")
                 other.execute(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) waiting")
-                assert killed.result(timeout=10)
+                assert killed.result(timeout=60)
         assert states() == []
         assert owe().created == 1
         assert log_of(alert).state == "pending"

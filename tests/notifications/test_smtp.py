@@ -61,7 +61,7 @@ def post(request: pytest.FixtureRequest) -> Post:
 @contextmanager
 def talking_to(post: Post) -> Iterator[MailServer]:
     port = free_port()
-    controller = Controller(post, hostname="127.0.0.1", port=port, ready_timeout=20)
+    controller = Controller(post, hostname="127.0.0.1", port=port, ready_timeout=60)
     controller.start()
     try:
         with MailServer(ServerSettings("127.0.0.1", port, seconds=10)) as server:
