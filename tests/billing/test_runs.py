@@ -140,8 +140,8 @@ class TestBeginningARun:
     @pytest.mark.parametrize(
         ("worker", "because"),
         [
-            ({"host": "worker-b.example.net", "pid": 2**22 + 1, "silent": 9}, "elsewhere: only its silence tells"),
-            ({"silent": 9}, "on this host, and alive"),
+            ({"host": "worker-b.example.net", "pid": 2**22 + 1, "silent": 5}, "elsewhere: only its silence tells"),
+            ({"silent": 5}, "on this host, and alive"),
         ],
     )
     def test_waits_for_workers_who_may_be_alive(self, worker: dict[str, Any], because: str) -> None:

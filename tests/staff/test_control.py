@@ -330,14 +330,14 @@ class TestTheFirstPage:
         busy = make_run(calls_billed=8_744, item_charges=3, one_off_charges=4)
         for _ in range(3):
             make_run()
-        run = make_run(state=RunState.RUNNING, calls_billed=300)
-        BillingRun.objects.filter(pk=run.pk).update(planned_at=Now() - timedelta(seconds=30))
+        run = make_run(state=RunState.RUNNING, calls_billed=30_000)
+        BillingRun.objects.filter(pk=run.pk).update(planned_at=Now() - timedelta(seconds=3_000))
         for state in (ChunkState.DONE, ChunkState.OPEN, ChunkState.OPEN, ChunkState.TAKEN):
             make_chunk(run=run, state=state)
         answer = operator.get(FIRST_PAGE)
         text = words(answer)
         assert f"Run {run.pk} is under way" in text
-        assert "25 %: 1 of 4 pieces of work, 300 calls and items, 10 a second; 1 minute left." in text
+        assert "25 %: 1 of 4 pieces of work, 30,000 calls and items, 10 a second; 2 hours left." in text
         assert f'href="/admin/control/run/{busy.pk}/"' in answer.content.decode()
         assert re.search(rf"Run {busy.pk} .* 8,744 7 0", text)
 
