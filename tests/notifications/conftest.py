@@ -1,8 +1,9 @@
 """A mail server of our own on loopback, which takes mails, or answers as a test tells it to."""
 
+import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -52,12 +53,25 @@ class Server:
         return answer
 
 
+class AtAFreePort(Controller):
+    """Listens where the system chose: a port that is only looked up is taken by another connection now and then."""
+
+    def __init__(self, handler: object, **options: Any) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        host, port = self._listening.getsockname()
+        super().__init__(handler, hostname=host, port=port, ready_timeout=60, **options)
+
+    def _create_server(self) -> Coroutine[Any, Any, asyncio.Server]:
+        return self.loop.create_server(self._factory_invoker, sock=self._listening)
+
+
 @pytest.fixture
 def mail_server(settings: Settings) -> Iterator[Server]:
     """A mail server that Ivy's mails go to during the test."""
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells of every command
-    server = Server(port=free_port())
-    controller: Any = Controller(server, hostname="127.0.0.1", port=server.port, ready_timeout=60)
+    server = Server()
+    controller = AtAFreePort(server)
+    server.port = controller.port
     controller.start()
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from notifications.models import Phase
 from notifications.smtp import Broken, MailServer, Refused, ServerSettings
-from tests.faults.mailserver import At, Fault, free_port, mail_server
+from tests.faults.mailserver import At, Fault, mail_server
+from tests.notifications.conftest import AtAFreePort
 
 SENDER, MEI, INES, JOURNAL = (f"{name}@example.net" for name in ("billing", "mei", "ines", "journal"))
 MESSAGE = b"Subject: Hello\r\n\r\nHello.\r\n"
@@ -60,11 +60,10 @@ def post(request: pytest.FixtureRequest) -> Post:
 
 @contextmanager
 def talking_to(post: Post) -> Iterator[MailServer]:
-    port = free_port()
-    controller = Controller(post, hostname="127.0.0.1", port=port, ready_timeout=60)
+    controller = AtAFreePort(post)
     controller.start()
     try:
-        with MailServer(ServerSettings("127.0.0.1", port, seconds=10)) as server:
+        with MailServer(ServerSettings("127.0.0.1", controller.port, seconds=60)) as server:
             yield server
     finally:
         controller.stop()
@@ -146,7 +145,7 @@ class TestARefusal:
     def test_by_a_server_that_says_go_ahead_all_the_same_gets_no_body(self, at: At, offers_pipelining: bool) -> None:
         with mail_server(offers_pipelining=offers_pipelining) as odd:
             odd.fail(at, Fault.NEVER)
-            with MailServer(ServerSettings("127.0.0.1", odd.port, seconds=10)) as server:
+            with MailServer(ServerSettings("127.0.0.1", odd.port, seconds=60)) as server:
                 with pytest.raises(Refused):
                     server.offer(SENDER, MEI)
                 server.offer(SENDER, INES)
@@ -168,7 +167,7 @@ class TestAServerThatHangsUp:
     def test_is_told_apart_by_phase(self, at: At, phase: Phase, offers_pipelining: bool) -> None:
         with mail_server(offers_pipelining=offers_pipelining) as odd:
             odd.fail(at, Fault.DROP)
-            with MailServer(ServerSettings("127.0.0.1", odd.port, seconds=10)) as server:
+            with MailServer(ServerSettings("127.0.0.1", odd.port, seconds=60)) as server:
                 with pytest.raises(Broken) as broken:
                     server.offer(SENDER, MEI)
                 assert broken.value.phase == phase
@@ -180,7 +179,7 @@ class TestAServerThatHangsUp:
         with mail_server() as odd:
             odd.fail(At.RCPT, Fault.NEVER)
             odd.fail(At.DATA, Fault.DROP)
-            with MailServer(ServerSettings("127.0.0.1", odd.port, seconds=10)) as server:
+            with MailServer(ServerSettings("127.0.0.1", odd.port, seconds=60)) as server:
                 with pytest.raises(Refused) as refused:
                     server.offer(SENDER, MEI)
                 assert (refused.value.phase, refused.value.is_permanent) == (Phase.RCPT, True)
