@@ -4,6 +4,7 @@
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from ivy.accounts.models import User
 from ivy.staff import roles
+from tests.faults.processes import wait_until
 from tests.notifications.conftest import mail_server
 
 __all__ = ["mail_server"]
@@ -67,7 +69,13 @@ def context(browser: Browser, transactional_db: None) -> Iterator[BrowserContext
     context.route("**/*", only_here)
     yield context
     context.close()
+    wait_until(lambda: not requests_under_way(), what="the end of what the pages had asked for")
     assert not asked_elsewhere, "the page asked for something from outside"
+
+
+def requests_under_way() -> list[str]:
+    """The threads of the server that answer; while they do, the tables can't be emptied for the next test."""
+    return [thread.name for thread in threading.enumerate() if "process_request_thread" in thread.name]
 
 
 @pytest.fixture
