@@ -5,15 +5,16 @@ transaction). Closing always runs. Opening waits, and the note stays, while the 
 or while its calls or items are halted: a customer hears about the final balance, not about every step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from billing.batches import open_batches
-from billing.models import Episode
+from billing.models import Episode, Partner, Process
 
 SETTLE_DAYS = 7
 CUSTOMERS_AT_A_TIME = 20_000
@@ -182,6 +183,53 @@ def open_silently(customer_ids: Iterable[int]) -> int:
             [list(customer_ids)],
         )
         return cursor.rowcount
+
+
+def falls_to_come(
+    charges: Mapping[int, Decimal],
+    unsettled: Collection[int] = (),
+    *,
+    at: datetime,
+    processes: Collection[Process] = (),
+    partner: Partner | None = None,
+) -> list[int]:
+    """The alerts whose episodes would open once these charges (by customer), and what was noted before, are judged.
+
+    `processes`: what the charges are all of that is due, of everybody or of one partner. Customers of whom more is due,
+    and the `unsettled`, have no final balance then and are left out. Writes nothing.
+    """
+    stays_due = ["a.customer_id = ANY(%(unsettled)s)"]
+    for process, is_due in ((Process.CALLS, HAS_PENDING_CALLS), (Process.ITEMS, HAS_DUE_ITEMS)):
+        if process not in processes:
+            stays_due.append(is_due)
+        elif partner is not None:
+            stays_due.append(f"cu.partner_id <> %(partner)s AND {is_due}")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT a.id
+            FROM billing_balancealert a
+            JOIN billing_customer cu ON cu.id = a.customer_id
+            JOIN billing_customerbalance b ON b.customer_id = a.customer_id
+            LEFT JOIN unnest(%(customers)s::bigint[], %(amounts)s::numeric[]) AS charged (customer_id, amount)
+                ON charged.customer_id = a.customer_id
+            WHERE a.is_active AND cu.status = 'active' AND b.balance - coalesce(charged.amount, 0) < a.threshold
+              AND (charged.customer_id IS NOT NULL
+                   OR a.customer_id IN (SELECT customer_id FROM billing_customertojudge))
+              AND NOT EXISTS (SELECT FROM billing_episode e WHERE e.alert_id = a.id AND e.closed_at IS NULL)
+              AND NOT ({" OR ".join(stays_due)})
+            ORDER BY a.id
+            """,  # noqa: S608 - conditions of ours
+            {
+                "customers": list(charges),
+                "amounts": list(charges.values()),
+                "unsettled": list(unsettled),
+                "at": at,
+                "partner": partner.pk if partner else None,
+                "open_batches": open_batches(),
+            },
+        )
+        return [alert_id for (alert_id,) in cursor.fetchall()]
 
 
 # A customer is unsettled while something that is due may still change its balance. Items so far behind that no run

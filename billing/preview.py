@@ -9,7 +9,7 @@ from decimal import Decimal
 from django.db import connection, transaction
 
 from billing import decks, episodes, halting, items, quarantine
-from billing.batches import calls_waiting, open_batches
+from billing.batches import calls_waiting
 from billing.models import EntryKind, ItemKind, Partner, Process
 from billing.rating import rated
 
@@ -26,11 +26,18 @@ class Charges:
 
 @dataclass
 class Preview:
-    """`charges` by ledger kind; `top_customers`: account, currency and amount, largest first."""
+    """`charges` by ledger kind; `top_customers`: account, currency and amount, largest first.
 
-    charges: dict[str, Charges]
-    top_customers: list[tuple[str, str, Decimal]]
-    episodes_to_open: int
+    `falls`: the ids of the alerts whose episodes would open.
+    """
+
+    charges: dict[str, Charges] = field(default_factory=dict)
+    top_customers: list[tuple[str, str, Decimal]] = field(default_factory=list)
+    falls: list[int] = field(default_factory=list)
+
+    @property
+    def episodes_to_open(self) -> int:
+        return len(self.falls)
 
 
 def preview(
@@ -60,9 +67,9 @@ def preview(
                 charges_long_overdue=charges_long_overdue,
             )
         top = _top_customers(by_customer)
-        episodes_to_open = _episodes_to_open(by_customer, unsettled, at=at, processes=processes, partner=partner)
+        falls = episodes.falls_to_come(by_customer, unsettled, at=at, processes=processes, partner=partner)
         transaction.set_rollback(True)
-    return Preview(dict(charges), top, episodes_to_open)
+    return Preview(dict(charges), top, falls)
 
 
 def _add_calls(charges: dict[str, Charges], by_customer: dict[int, Decimal], *, partner: Partner | None) -> None:
@@ -121,48 +128,3 @@ def _top_customers(by_customer: dict[int, Decimal]) -> list[tuple[str, str, Deci
         cursor.execute("SELECT id, account, currency FROM billing_customer WHERE id = ANY(%s)", [largest])
         names = {row[0]: row[1:] for row in cursor.fetchall()}
     return [(*names[customer], by_customer[customer]) for customer in largest]
-
-
-def _episodes_to_open(
-    by_customer: dict[int, Decimal],
-    unsettled: set[int],
-    *,
-    at: datetime,
-    processes: Sequence[Process],
-    partner: Partner | None,
-) -> int:
-    """Falls below a threshold once these charges, and what was noted before, are judged.
-
-    Not of customers whose balance is not final then, since the run was not asked for all that is due.
-    """
-    stays_due = ["a.customer_id = ANY(%(unsettled)s)"]
-    for process, is_due in ((Process.CALLS, episodes.HAS_PENDING_CALLS), (Process.ITEMS, episodes.HAS_DUE_ITEMS)):
-        if process not in processes:
-            stays_due.append(is_due)
-        elif partner is not None:
-            stays_due.append(f"cu.partner_id <> %(partner)s AND {is_due}")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT count(*)
-            FROM billing_balancealert a
-            JOIN billing_customer cu ON cu.id = a.customer_id
-            JOIN billing_customerbalance b ON b.customer_id = a.customer_id
-            LEFT JOIN unnest(%(customers)s::bigint[], %(amounts)s::numeric[]) AS charged (customer_id, amount)
-                ON charged.customer_id = a.customer_id
-            WHERE a.is_active AND cu.status = 'active' AND b.balance - coalesce(charged.amount, 0) < a.threshold
-              AND (charged.customer_id IS NOT NULL
-                   OR a.customer_id IN (SELECT customer_id FROM billing_customertojudge))
-              AND NOT EXISTS (SELECT FROM billing_episode e WHERE e.alert_id = a.id AND e.closed_at IS NULL)
-              AND NOT ({" OR ".join(stays_due)})
-            """,  # noqa: S608 - conditions of ours
-            {
-                "customers": list(by_customer),
-                "amounts": list(by_customer.values()),
-                "unsettled": list(unsettled),
-                "at": at,
-                "partner": partner.pk if partner else None,
-                "open_batches": open_batches(),
-            },
-        )
-        return int(cursor.fetchone()[0])

@@ -18,7 +18,7 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
-from billing import decks, halting
+from billing import decks, episodes, halting
 from billing.models import Customer, Partner, Process, RateDeck, Rerating
 from billing.rating import rated
 
@@ -44,7 +44,8 @@ class Scope:
 class Outcome:
     """What was, or would be, done. Amounts by currency, positive where customers are charged more than before.
 
-    `left`: calls that can't be priced today, by the reason why. `halted`: partners whose calls are halted.
+    `left`: calls that can't be priced today, by the reason why. `halted`: partners whose calls are halted. `falls`: the
+    alerts whose episodes would open, in a preview.
     """
 
     rerating: int | None = None
@@ -56,14 +57,15 @@ class Outcome:
     left: Counter[str] = field(default_factory=Counter)
     halted: list[str] = field(default_factory=list)
     top_customers: list[tuple[str, str, Decimal]] = field(default_factory=list)
+    falls: list[int] = field(default_factory=list)
 
 
 class CallsBusy(Exception):
     """Somebody else keeps changing these customers' balances or this deck: try again in a moment. Nothing is lost."""
 
 
-def preview(scope: Scope) -> Outcome:
-    """What `rerate` would do, to the last decimal, were nothing halted. One snapshot; writes nothing."""
+def preview(scope: Scope, *, at: datetime) -> Outcome:
+    """What `rerate` would do at `at`, to the last decimal, were nothing halted. One snapshot; writes nothing."""
     found = Outcome()
     differences: dict[int, Decimal] = defaultdict(Decimal)
     with transaction.atomic(durable=True):
@@ -73,6 +75,7 @@ def preview(scope: Scope) -> Outcome:
             decks.make_slices(_stretches(), for_preview=True)
             rows = _look(_PREVIEW, partner_id, chunk)
             _add(found, rows, differences)
+        found.falls = episodes.falls_to_come(differences, at=at)
         transaction.set_rollback(True)
     _name_the_largest(found, differences)
     return found

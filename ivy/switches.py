@@ -1,6 +1,6 @@
 """Halting and resuming as people ask for it, by a command or a page: "billing" is calls and items together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,8 +40,18 @@ def resume(name: str, *, reason: str, by: str, partner: Partner | None = None) -
 
 def what_follows(name: str, *, at: datetime, partner: Partner | None = None) -> WhatFollows:
     """What would follow if it went on at `at`. Writes nothing; takes seconds for a million calls."""
+    return WhatFollows(what_is_charged(name, at=at, partner=partner), mails_owed.preview(at=at, partner=partner))
+
+
+def what_is_charged(name: str, *, at: datetime, partner: Partner | None = None) -> Preview:
+    """What the next run would charge of it at `at`, were nothing halted. Writes nothing."""
     charged = [process for process in PROCESSES[name] if process in halting.BILLING]
-    return WhatFollows(preview(at=at, processes=charged, partner=partner), mails_owed.preview(at=at))
+    return preview(at=at, processes=charged, partner=partner)
+
+
+def mails_after(falls: Collection[int], *, at: datetime, partner: Partner | None = None) -> int:
+    """How many mails would go out once balances have fallen below these alerts; those that are owed now among them."""
+    return len(mails_owed.preview(at=at, falls=falls, partner=partner).mails)
 
 
 def halts_of(name: str, *, partner: Partner | None = None) -> list[ProcessSwitch]:

@@ -4,7 +4,7 @@ Everything is asked of the database at once and decided here; keys keep a mail f
 Halted or not, rows are owed: it is handing over that a halt stops.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -140,12 +140,28 @@ def recoveries() -> list[Owed]:
     return [Owed(kinds.RESTORED, fall, recipient) for fall in falls for recipient in kinds.RESTORED.recipients(fall)]
 
 
+def falls_below(alert_ids: Collection[int], *, at: datetime) -> list[Fall]:
+    """The falls below these alerts that would begin at `at`: no episode of theirs is open yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT 0, %s::timestamptz, {_OF_A_FALL} FROM billing_balancealert a"  # noqa: S608 - words of ours
+            " JOIN billing_customer cu ON cu.id = a.customer_id WHERE a.id = ANY(%s) ORDER BY a.id",
+            [at, list(alert_ids)],
+        )
+        return [Fall(*row) for row in cursor.fetchall()]
+
+
+_OF_A_FALL = """
+    a.id, a.kind, a.threshold, cu.id, cu.partner_id, cu.email,
+    ARRAY(SELECT r.email FROM billing_alertrecipient r WHERE r.alert_id = a.id ORDER BY r.id) AS recipients
+"""
+
+
 def _falls(which: str, parameters: list[Any] | None = None) -> list[Fall]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT e.id, e.opened_at, a.id, a.kind, a.threshold, cu.id, cu.partner_id, cu.email,
-                ARRAY(SELECT r.email FROM billing_alertrecipient r WHERE r.alert_id = a.id ORDER BY r.id) AS recipients
+            SELECT e.id, e.opened_at, {_OF_A_FALL}
             FROM billing_episode e
             JOIN billing_balancealert a ON a.id = e.alert_id
             JOIN billing_customer cu ON cu.id = a.customer_id

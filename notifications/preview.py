@@ -1,12 +1,13 @@
 """Who would hear what at the next pass and why, and who would not and why not. Writes nothing."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from django.db import connection
 
 from billing import halting
-from billing.models import Customer, Process
+from billing.models import Customer, Partner, Process
 from notifications import instance, kinds, owing
 from notifications.kinds import why_unusable
 from notifications.models import NotificationLog, State
@@ -64,24 +65,29 @@ def _moment(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
-def preview(*, at: datetime) -> Preview:
-    """What the next pass would do at business time `at`."""
+def preview(*, at: datetime, falls: Collection[int] = (), partner: Partner | None = None) -> Preview:
+    """What the next pass would do at business time `at`, for everybody or for the customers of one partner.
+
+    `falls`: alerts below which balances would have fallen by then, and whose episodes would have opened.
+    """
     found = Preview()
     for halt in halting.active_halts((Process.NOTIFICATIONS,)):
         whom = f"of partner {halt.partner.slug}" if halt.partner else "of everyone"
         found.stopped.append(f"notifications {whom} are halted since {halt.since:%Y-%m-%d %H:%M} UTC: {halt.reason}")
     if doubt := instance.doubt():
         found.stopped.append(doubt)
-    _owed_already(found)
-    _owed_next(found, at)
-    _not_told(found)
+    _owed_already(found, partner)
+    _owed_next(found, at, falls, partner)
+    _not_told(found, partner)
     return found
 
 
-def _owed_already(found: Preview) -> None:
+def _owed_already(found: Preview, partner: Partner | None) -> None:
     rows = NotificationLog.objects.filter(state__in=[State.PENDING, State.CLAIMED]).select_related(
         "customer", "content", "episode"
     )
+    if partner is not None:
+        rows = rows.filter(customer__partner=partner)
     for log in rows.order_by("next_try_at", "pk")[:SHOWN]:
         is_over = log.episode is not None and log.episode.closed_at is not None
         mail = Mail(log.customer.account, log.kind, log.content.recipient, log.detail or "owed and not sent yet")
@@ -92,9 +98,10 @@ def _owed_already(found: Preview) -> None:
             found.mails.append(mail)
 
 
-def _owed_next(found: Preview, at: datetime) -> None:
-    falls = owing.falls_to_take_up()
+def _owed_next(found: Preview, at: datetime, coming: Collection[int], partner: Partner | None) -> None:
+    falls = [*owing.falls_to_take_up(), *owing.falls_below(coming, at=at)]
     new = [*owing.mails_of_falls(falls), *owing.reminders_due(at=at), *owing.recoveries()]
+    new = [one for one in new if partner is None or one.fall.partner_id == partner.pk]
     known = set(NotificationLog.objects.filter(key__in=[one.key for one in new]).values_list("key", flat=True))
     firsts = owing.lowest([one for one in new if not why_unusable(one.recipient)])
     accounts = dict(Customer.objects.filter(pk__in={one.fall.customer_id for one in new}).values_list("pk", "account"))
@@ -111,7 +118,7 @@ def _owed_next(found: Preview, at: datetime) -> None:
             found.mails.append(Mail(account, kind, one.recipient, f"below {one.fall.threshold.normalize():f}"))
 
 
-def _not_told(found: Preview) -> None:
+def _not_told(found: Preview, partner: Partner | None) -> None:
     """Falls that go on and of which nothing goes out: told already, silent, held, failed, uncertain, suspended."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -136,9 +143,10 @@ def _not_told(found: Preview) -> None:
             WHERE e.closed_at IS NULL
               AND (n.id IS NULL OR n.state NOT IN ('pending', 'claimed'))
               AND (n.id IS NOT NULL OR e.is_silent OR cu.status <> 'active' OR b.balance >= a.threshold)
-            ORDER BY cu.account, a.threshold LIMIT %s
+              AND (%(partner)s::bigint IS NULL OR cu.partner_id = %(partner)s)
+            ORDER BY cu.account, a.threshold LIMIT %(shown)s
             """,
-            [SHOWN],
+            {"partner": partner.pk if partner else None, "shown": SHOWN},
         )
         for account, kind, recipient, state, detail, at, why in cursor.fetchall():
             words = why or f"{State(state).label}: {detail}".removesuffix(": ")

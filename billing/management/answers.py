@@ -53,8 +53,8 @@ def run_in_words(run: BillingRun) -> str:
     return "\n".join(lines)
 
 
-def preview_as_json(found: Preview) -> dict[str, Any]:
-    """A preview as the commands print it."""
+def preview_as_json(found: Preview, *, mails: int) -> dict[str, Any]:
+    """A preview as every command prints it. `mails`: how many would go out."""
     return {
         "charges": [
             {
@@ -69,11 +69,11 @@ def preview_as_json(found: Preview) -> dict[str, Any]:
             for account, currency, amount in found.top_customers
         ],
         "episodes_to_open": found.episodes_to_open,
-        "mails": 0,
+        "mails": mails,
     }
 
 
-def preview_in_words(found: Preview) -> str:
+def preview_in_words(found: Preview, *, mails: int) -> str:
     """A preview in a few lines."""
     lines = [
         f"Would charge {amounts(charges.amount)} in {charges.count} entries of kind {kind}."
@@ -84,5 +84,5 @@ def preview_in_words(found: Preview) -> str:
             f"{account} {decimal_string(amount)} {currency}" for account, currency, amount in found.top_customers
         ]
         lines.append(f"Largest: {', '.join(largest)}.")
-    lines.append(f"{found.episodes_to_open} episodes would open.")
+    lines += [f"{found.episodes_to_open} episodes would open.", f"{mails} mails would go out."]
     return "\n".join(lines)

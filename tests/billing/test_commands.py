@@ -39,6 +39,7 @@ from tests.factories import (
     make_partner,
     make_quarantined_call,
     make_rate,
+    make_recipient,
     make_run,
     make_worker,
 )
@@ -174,13 +175,14 @@ class TestThePreviewOfAResume:
             ],
             "top_customers": [{"account": "10001", "amount": {"GBP": "10.53"}}],
             "episodes_to_open": 1,
-            "mails": answer.json["mails"],  # the notifications' business
+            "mails": 1,
         }
-        assert command("resume", "billing", "--preview").lines[:4] == [
+        assert command("resume", "billing", "--preview").lines == [
             "Would charge 0.03 GBP in 1 entries of kind call.",
             "Would charge 10.50 GBP in 1 entries of kind recurring.",
             "Largest: 10001 10.53 GBP.",
             "1 episodes would open.",
+            "1 mails would go out.",
         ]
         assert [kind["kind"] for kind in command("resume", "items", "--preview", "--json").json["charges"]] == [
             "recurring"
@@ -200,6 +202,40 @@ class TestThePreviewOfAResume:
         make_episode()
         make_entry(customer=make_episode().alert.customer, kind="payment", key="payment:bank:1", amount=Decimal(50))
         assert command("resume", "notifications", "--preview", "--json").json["mails"] == 1
+
+    def test_counts_one_mail_for_each_who_is_told_of_falls_that_are_yet_to_come(self) -> None:
+        """One about the lowest threshold, to each recipient; none to nobody; and what is owed already."""
+        lindqvist = make_customer(balance=Decimal(15))
+        for threshold in (10, 7):
+            make_recipient(alert=make_alert(customer=lindqvist, threshold=threshold), email="desk@example.net")
+        make_recipient(alert=make_alert(customer=lindqvist, threshold=12), email="owner@example.net")
+        without_address = make_customer(balance=Decimal(15), email="")
+        make_alert(customer=without_address)
+        for customer in (lindqvist, without_address):
+            make_item(customer=customer, amount=14, starts_on=datetime.now(UTC).date(), interval="year")
+        foretold = command("resume", "billing", "--preview", "--json").json
+        assert (foretold["episodes_to_open"], foretold["mails"]) == (4, 2)
+
+        stranger = make_customer(partner=make_partner(slug="meridian"), balance=Decimal(1), credit_limit=100)
+        make_episode(alert=make_alert(customer=stranger))
+        assert command("resume", "billing", "--preview", "--json").json["mails"] == 3
+        assert command("resume", "billing", "--preview", "--partner=meridian", "--json").json["mails"] == 1
+        assert command("run_billing", "--dry-run", "--partner=harbour", "--json").json["mails"] == 2
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("run_billing", "--dry-run"),
+            ("run_notifications", "--dry-run"),
+            ("resume", "notifications", "--preview"),
+            ("reset_breaker", "--preview"),
+            ("rerate", "--from=2026-03-01", "--to=2026-04-01", "--dry-run"),
+        ],
+        ids=lambda words: words[0],
+    )
+    def test_says_the_same_four_things_as_every_preview(self, words: tuple[str, ...]) -> None:
+        found = command(*words, "--json").json
+        assert {"charges": [], "top_customers": [], "episodes_to_open": 0, "mails": 0}.items() <= found.items()
 
     def test_says_when_nothing_would_be_charged(self) -> None:
         assert command("run_billing", "--dry-run").lines[:2] == ["Would charge nothing.", "0 episodes would open."]

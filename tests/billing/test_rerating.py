@@ -278,8 +278,8 @@ class TestADeck:
         make_rate(deck=right, price_per_minute=Decimal("0.041"))
         Customer.objects.filter(pk=okafor.pk).update(rate_deck=right)
         for deck in (wrong, right):
-            assert rerating.preview(Scope(DAY.since, DAY.until, deck=deck)).amount == {"GBP": Decimal("0.02")}
-        assert rerating.preview(Scope(DAY.since, DAY.until, deck=make_deck())).looked_at == 0
+            assert rerating.preview(Scope(DAY.since, DAY.until, deck=deck), at=NOON).amount == {"GBP": Decimal("0.02")}
+        assert rerating.preview(Scope(DAY.since, DAY.until, deck=make_deck()), at=NOON).looked_at == 0
         assert rerate(Scope(DAY.since, DAY.until, deck=wrong)).charged == 1
         assert balance(okafor) == Decimal("-0.05")
         assert drift() == []
@@ -308,7 +308,7 @@ class TestAPreview:
         bill()
         for customer in customers:
             correct(customer, "0.04")
-        said = rerating.preview(DAY)
+        said = rerating.preview(DAY, at=NOON)
         assert not Rerating.objects.exists()
         done = rerate()
         assert said.top_customers == done.top_customers
@@ -330,7 +330,7 @@ class TestHalted:
         with pytest.raises(halting.ProcessHalted):
             rerate()
         assert not Rerating.objects.exists()
-        assert rerating.preview(DAY).charged == 1
+        assert rerating.preview(DAY, at=NOON).charged == 1
 
     def test_for_a_partner_leaves_its_customers_for_later(self) -> None:
         okafor, lindqvist = on_deck(), on_deck(partner=make_partner(slug="fjord"))
@@ -407,7 +407,12 @@ class TestTheCommand:
         correct(okafor, "0.05")
         said = command("--account=10001", "--dry-run", capsys=capsys)
         done = command("--account=10001", "--reason=Wrong deck.", capsys=capsys)
-        assert said == {**done, "rerating": None}
+        foretold = {
+            "charges": [{"kind": "call", "count": 1, "amount": {"GBP": "0.02"}}],
+            "episodes_to_open": 0,  # it is open already, and its mail is owed
+            "mails": 1,
+        }
+        assert said == {**done, **foretold, "rerating": None}
         assert done == {
             "rerating": Rerating.objects.get().pk,
             "calls": 1,
@@ -417,7 +422,7 @@ class TestTheCommand:
             "amount": {"GBP": "0.02"},
             "left": {},
             "halted": [],
-            "top_customers": [{"account": "10001", "currency": "GBP", "amount": "0.02"}],
+            "top_customers": [{"account": "10001", "amount": {"GBP": "0.02"}}],
         }
 
     def test_exits_with_3_while_calls_are_halted(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -455,6 +460,7 @@ class TestTheCommand:
             "A re-rating: 2 calls, 1 charges would be reversed, 1 would be posted.",
             "Charged more than before (negative: less): 0.02 GBP, for 1 customers.",
             "  10001: 0.02 GBP",
+            "0 episodes would open, and 1 mails go out.",
         ]
 
 

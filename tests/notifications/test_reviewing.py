@@ -513,7 +513,8 @@ class TestTheDryRun:
         return answer.json
 
     def test_says_on_the_first_day_that_there_is_nothing(self) -> None:
-        assert self.dry_run() == {"mails": 0, "would_hear": [], "would_not": [], "stopped": []}
+        no_charges = {"charges": [], "top_customers": [], "episodes_to_open": 0}
+        assert self.dry_run() == {**no_charges, "mails": 0, "would_hear": [], "would_not": [], "stopped": []}
         assert not ConfirmedInstance.objects.exists()
 
     def test_says_who_would_hear_what_and_why(self) -> None:
@@ -785,9 +786,12 @@ class TestTheCommandResetBreaker:
             people = command("reset_breaker", "--preview")
         assert answer.status == people.status == 0
         assert answer.json == {
+            "charges": [],
+            "top_customers": [],
+            "episodes_to_open": 0,
+            "mails": 1,
             "trip": "too many mails",
             "doubt": "",
-            "mails": 1,
             "by_kind": {"low_balance": 1},
             "no_longer_true": 0,
             "a_minute": 60,

@@ -2,7 +2,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from billing.management.answers import preview_as_json
 from billing.management.base import IvyCommand
+from billing.preview import Preview
 from notifications import releasing
 
 
@@ -17,8 +19,9 @@ class Command(IvyCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["preview"]:
             found = releasing.preview()
-            result = {"trip": found.trip, "doubt": found.doubt, "mails": found.mails, "by_kind": found.goes_out,
-                      "no_longer_true": found.over, "a_minute": found.a_minute}  # fmt: skip
+            result = preview_as_json(Preview(), mails=found.mails)
+            result |= {"trip": found.trip, "doubt": found.doubt, "by_kind": found.goes_out,
+                       "no_longer_true": found.over, "a_minute": found.a_minute}  # fmt: skip
             self.answer(options, result, "\n".join(_in_words(found)))
             return
         reason = str(options["reason"]).strip()

@@ -20,9 +20,9 @@ class Command(SwitchCommand):
         partner = self.partner(options["partner"])
         name = self.process(options)
         if options["preview"]:
-            found = switches.what_follows(name, at=timezone.now(), partner=partner)
-            mails = len(found.mails.mails)
-            result = {**preview_as_json(found.charges), "mails": mails}
-            self.answer(options, result, f"{preview_in_words(found.charges)}\n{mails} mails are owed and would go out.")
+            at = timezone.now()
+            found = switches.what_is_charged(name, at=at, partner=partner)
+            mails = switches.mails_after(found.falls, at=at, partner=partner)
+            self.answer(options, preview_as_json(found, mails=mails), preview_in_words(found, mails=mails))
             return
         self.tell(options, switches.resume(name, reason=self.reason(options), by=self.person(), partner=partner))

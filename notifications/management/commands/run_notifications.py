@@ -8,7 +8,9 @@ from django.db import connections
 from django.utils import timezone
 from tqdm import tqdm
 
+from billing.management.answers import preview_as_json
 from billing.management.base import DONE, FAILED, REFUSED, IvyCommand
+from billing.preview import Preview as Charges
 from notifications import cycle
 from notifications.models import State
 from notifications.preview import Preview, preview
@@ -98,8 +100,8 @@ def _preview_as_json(found: Preview) -> dict[str, Any]:
             for mail in mails
         ]
 
-    return {"mails": len(found.mails), "would_hear": rows(found.mails), "would_not": rows(found.others),
-            "stopped": found.stopped}  # fmt: skip
+    foretold = preview_as_json(Charges(), mails=len(found.mails))
+    return foretold | {"would_hear": rows(found.mails), "would_not": rows(found.others), "stopped": found.stopped}
 
 
 def _preview_in_words(found: Preview) -> list[str]:

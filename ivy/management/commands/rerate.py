@@ -3,12 +3,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.utils import timezone
 from tqdm import tqdm
 
 from billing import rerating
 from billing.halting import ProcessHalted
+from billing.management.answers import preview_as_json
 from billing.management.base import DONE, REFUSED, IvyCommand, amounts, decimal_string
-from billing.models import Customer, RateDeck
+from billing.models import Customer, EntryKind, RateDeck
+from billing.preview import Charges, Preview
+from ivy import switches
 
 
 class Command(IvyCommand):
@@ -37,10 +41,10 @@ class Command(IvyCommand):
         scope = self._scope(options)
         try:
             if options["dry_run"]:
-                done = rerating.preview(scope)
-            else:
-                with self._progress(options) as progress:
-                    done = rerating.rerate(scope, reason=options["reason"].strip(), by=self.person(), progress=progress)
+                self._foretell(options, scope)
+                return
+            with self._progress(options) as progress:
+                done = rerating.rerate(scope, reason=options["reason"].strip(), by=self.person(), progress=progress)
         except ProcessHalted as halt:
             self.answer(
                 options, {"error": str(halt)}, f"{halt} What was corrected before counts; run it again later.", REFUSED
@@ -50,7 +54,19 @@ class Command(IvyCommand):
             self.answer(options, {"error": sentence}, sentence, REFUSED)
         else:
             status = REFUSED if done.halted else DONE
-            self.answer(options, _as_json(done), _in_words(done, is_preview=options["dry_run"]), status)
+            self.answer(options, _as_json(done), _in_words(done), status)
+
+    def _foretell(self, options: Mapping[str, Any], scope: rerating.Scope) -> None:
+        at = timezone.now()
+        found = rerating.preview(scope, at=at)
+        charges = {EntryKind.CALL.value: Charges(found.charged, found.amount)} if found.reversed + found.charged else {}
+        foretold = Preview(charges, found.top_customers, found.falls)
+        mails = switches.mails_after(found.falls, at=at)
+        words = [
+            _in_words(found, would="would be "),
+            f"{len(found.falls)} episodes would open, and {mails} mails go out.",
+        ]
+        self.answer(options, _as_json(found) | preview_as_json(foretold, mails=mails), "\n".join(words))
 
     def _scope(self, options: Mapping[str, Any]) -> rerating.Scope:
         since, until = self.time("--from", options["since"]), self.time("--to", options["until"])
@@ -88,14 +104,12 @@ def _as_json(done: rerating.Outcome) -> dict[str, Any]:
         "left": done.left,
         "halted": done.halted,
         "top_customers": [
-            {"account": account, "currency": currency, "amount": amount}
-            for account, currency, amount in done.top_customers
+            {"account": account, "amount": {currency: amount}} for account, currency, amount in done.top_customers
         ],
     }
 
 
-def _in_words(done: rerating.Outcome, *, is_preview: bool) -> str:
-    would = "would be " if is_preview else ""
+def _in_words(done: rerating.Outcome, *, would: str = "") -> str:
     name = f"Re-rating {done.rerating}" if done.rerating else "A re-rating"
     if not (done.reversed or done.charged):
         lines = [f"{name}: {done.looked_at} calls looked at; the price of none is another one today."]

@@ -16,6 +16,7 @@ from billing.management.stopping import stop_signals
 from billing.models import BillingRun, Process, RunState
 from billing.preview import preview
 from billing.runs import RunBusy, Tally
+from ivy import switches
 
 
 class Command(IvyCommand):
@@ -54,7 +55,8 @@ class Command(IvyCommand):
         }
         if options["dry_run"]:
             found = preview(**what)
-            self.answer(options, preview_as_json(found), preview_in_words(found))
+            mails = switches.mails_after(found.falls, at=at, partner=what["partner"])
+            self.answer(options, preview_as_json(found, mails=mails), preview_in_words(found, mails=mails))
             return
         try:
             with stop_signals() as is_stopping, _helpers(options), self._progress(options) as progress:
