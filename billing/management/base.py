@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DataError, InterfaceError, OperationalError, ProgrammingError
 from django.utils.dateparse import parse_date, parse_datetime
@@ -42,7 +43,7 @@ class IvyCommand(BaseCommand):
     wants_json = False
 
     # Addresses, models, templates: `script/test` and `manage.py check` look at them. It takes a third of the time in
-    # which a command starts.
+    # which a command starts. What the environment says is looked at all the same.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -65,6 +66,7 @@ class IvyCommand(BaseCommand):
         """Run the command; what the surroundings lack is a sentence, not a traceback."""
         self.wants_json = bool(options.get("json"))
         try:
+            self._refuse_nonsense()
             with acting_as(self.person(), command=type(self).__module__.rpartition(".")[2]):
                 return super().execute(*args, **options)
         except BrokenPipeError:
@@ -72,24 +74,18 @@ class IvyCommand(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(DONE) from None
         except (Exception, KeyboardInterrupt) as error:
-            failure = self._known_failure(error)
-            if failure is None:
+            failure = _in_a_sentence(error)
+            if self.wants_json:
+                words = str(failure) if failure else f"{type(error).__name__}: {first_line(error)}"
+                self.stdout.write(json.dumps({"error": words}, ensure_ascii=False))
+            if failure is None or failure is error:
                 raise
             raise failure from (None if was_interrupted(error) else error)
 
-    def _known_failure(self, error: BaseException) -> CommandError | None:
-        """What ended the command, when that can be said in a sentence. Programs have been told by then."""
-        if isinstance(error, CommandError):
-            return None
-        if was_interrupted(error):
-            return self._failure("Interrupted; what was committed counts, run it again for the rest.", FAILED)
-        if isinstance(error, OperationalError | InterfaceError):
-            return self._failure(f"The database does not answer: {first_line(error)}", FAILED)
-        if isinstance(error, ProgrammingError) and getattr(error.__cause__, "sqlstate", None) == UNDEFINED_TABLE:
-            return self._failure("The database has no tables of Ivy yet: run migrate first.", FAILED)
-        if isinstance(error, DataError):
-            return self._failure(f"The database can't hold that: {first_line(error)}.", BAD_INPUT)
-        return None
+    def _refuse_nonsense(self) -> None:
+        """Nothing begins in an environment that makes no sense; of Django's checks this is the one that all need."""
+        if settings.ENVIRONMENT_PROBLEMS:
+            self.refuse("\n".join(settings.ENVIRONMENT_PROBLEMS))
 
     def answer(self, options: Mapping[str, Any], result: Mapping[str, Any], sentences: str, status: int = DONE) -> None:
         """Print the result as JSON or as sentences, and leave with the exit status."""
@@ -117,13 +113,7 @@ class IvyCommand(BaseCommand):
 
     def refuse(self, sentence: str) -> NoReturn:
         """Bad usage or bad input: the sentence goes to stderr (and, as JSON, to stdout); the exit status is 2."""
-        raise self._failure(sentence, BAD_INPUT)
-
-    def _failure(self, sentence: str, status: int) -> CommandError:
-        """What to raise; programs have been told by then."""
-        if self.wants_json:
-            self.stdout.write(json.dumps({"error": sentence}, ensure_ascii=False))
-        return CommandError(sentence, returncode=status)
+        raise CommandError(sentence, returncode=BAD_INPUT)
 
     def person(self) -> str:
         """Who sits at the terminal."""
@@ -194,7 +184,22 @@ class IvyCommand(BaseCommand):
             self.refuse(f"{name} can't be read: {error.strerror}.")
 
 
-def first_line(error: Exception) -> str:
+def _in_a_sentence(error: BaseException) -> CommandError | None:
+    """What ended the command, when that can be said in a sentence."""
+    if isinstance(error, CommandError):
+        return error
+    if was_interrupted(error):
+        return CommandError("Interrupted; what was committed counts, run it again for the rest.", returncode=FAILED)
+    if isinstance(error, OperationalError | InterfaceError):
+        return CommandError(f"The database does not answer: {first_line(error)}", returncode=FAILED)
+    if isinstance(error, ProgrammingError) and getattr(error.__cause__, "sqlstate", None) == UNDEFINED_TABLE:
+        return CommandError("The database has no tables of Ivy yet: run migrate first.", returncode=FAILED)
+    if isinstance(error, DataError):
+        return CommandError(f"The database can't hold that: {first_line(error)}.", returncode=BAD_INPUT)
+    return None
+
+
+def first_line(error: BaseException) -> str:
     """What went wrong, without the database's further explanations."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 

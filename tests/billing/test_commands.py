@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection
 
 from billing import cycle, halting
+from billing.management.base import IvyCommand
 from billing.management.stopping import was_interrupted
 from billing.models import (
     BillingChunk,
@@ -492,6 +494,28 @@ class TestACommandAsAProcess:
         assert away.status == 1
         assert away.json["error"].startswith("The database does not answer: ")
         assert away.json["error"] in away.err
+
+    def test_says_so_when_the_database_gives_up_on_a_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "partners.csv"
+        file.write_text("slug,currency\nfjord,GBP\n")
+        with another_connection() as other, connection.cursor() as cursor:
+            other.execute("SELECT pg_advisory_lock(hashtextextended('ivy import partners', 0))")
+            cursor.execute("SET lock_timeout = '50ms'")
+            try:
+                given_up = command("import_partners", str(file), "--json")
+            finally:
+                cursor.execute("RESET lock_timeout")
+        assert (given_up.status, given_up.json["error"][:22]) == (1, "Nothing was imported: ")
+
+    def test_tells_programs_also_of_what_nobody_thought_of(self) -> None:
+        class Broken(IvyCommand):
+            def handle(self, *args: Any, **options: Any) -> None:
+                raise ZeroDivisionError("nothing by nothing")
+
+        out = io.StringIO()
+        with pytest.raises(ZeroDivisionError):
+            call_command(Broken(), "--json", stdout=out)
+        assert json.loads(out.getvalue()) == {"error": "ZeroDivisionError: nothing by nothing"}
 
     def test_says_so_when_the_database_is_empty(self) -> None:
         with connection.cursor() as cursor:

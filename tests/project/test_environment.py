@@ -1,5 +1,6 @@
 """What Ivy says when it is started with an environment that makes no sense."""
 
+import json
 import os
 import subprocess
 import sys
@@ -86,6 +87,14 @@ class TestAnyCommand:
             "CSRF_TRUSTED_ORIGINS must list whole origins such as https://billing.example.com",
         ):
             assert sentence in refused.stderr
+
+    def test_is_refused_also_without_the_checks_that_take_long(self) -> None:
+        """A pass with a mail server that nobody named would try one on this machine."""
+        refused = run("manage.py", "run_notifications", "--json", environment=NONSENSE)
+        assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
+        said = json.loads(refused.stdout)["error"]
+        assert "EMAIL_URL must begin with one of smtp, " in said
+        assert "DATABASE_URL must name a PostgreSQL database" in said
 
     def test_reads_a_secret_that_begins_with_a_dollar_sign(self) -> None:
         assert run("manage.py", "check", environment={**SOUND, "SECRET_KEY": "$" + KEY}).returncode == 0
