@@ -42,7 +42,7 @@ COLUMNS = {
     "rate_deck": Column(csvfile.name, clears_to=None),
     "inbound_deck": Column(csvfile.name, clears_to=None),
     "low_balance_threshold": Column(csvfile.decimal(), clears_to=None),
-    "credit_limit": Column(csvfile.decimal(at_least=0)),
+    "credit_limit": Column(csvfile.decimal(at_least=0), clears_to=Decimal(0)),
     "opening_balance": Column(csvfile.decimal(), clears_to=Decimal(0)),
     "call_identities": Column(csvfile.text(csvfile.LONGEST_LINE), clears_to=""),
 }

@@ -2,6 +2,7 @@
 
 import csv
 import getpass
+import io
 import json
 import os
 import re
@@ -27,6 +28,7 @@ BAD_INPUT = 2
 REFUSED = 3
 
 UNDEFINED_TABLE = "42P01"
+NAMES_OF_FILES = frozenset({"file", "watch"})
 
 # At both ends of the calendar there is room for the date that any time zone has then.
 FIRST_INSTANT = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
@@ -49,6 +51,12 @@ class IvyCommand(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Be the command. It writes UTF-8 whatever language the terminal is set to, and names of files as they are."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+        super().run_from_argv(argv)
+
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """The parser of the command line. What is wrong with that is told to programs as well: on stdout, as JSON."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
@@ -56,7 +64,7 @@ class IvyCommand(BaseCommand):
 
         def refuse(message: str) -> NoReturn:
             if "--json" in sys.argv:
-                self.stdout.write(json.dumps({"error": message}, ensure_ascii=False))
+                self.stdout.write(json.dumps({"error": message}))
             explain_usage(message)
 
         parser.error = refuse  # type: ignore[method-assign]
@@ -66,7 +74,7 @@ class IvyCommand(BaseCommand):
         """Run the command; what the surroundings lack is a sentence, not a traceback."""
         self.wants_json = bool(options.get("json"))
         try:
-            self._refuse_nonsense()
+            self._refuse_nonsense(options)
             with acting_as(self.person(), command=type(self).__module__.rpartition(".")[2]):
                 return super().execute(*args, **options)
         except BrokenPipeError:
@@ -77,20 +85,27 @@ class IvyCommand(BaseCommand):
             failure = _in_a_sentence(error)
             if self.wants_json:
                 words = str(failure) if failure else f"{type(error).__name__}: {first_line(error)}"
-                self.stdout.write(json.dumps({"error": words}, ensure_ascii=False))
+                self.stdout.write(json.dumps({"error": words}))
             if failure is None or failure is error:
                 raise
             raise failure from (None if was_interrupted(error) else error)
 
-    def _refuse_nonsense(self) -> None:
-        """Nothing begins in an environment that makes no sense; of Django's checks this is the one that all need."""
+    def _refuse_nonsense(self, options: Mapping[str, Any]) -> None:
+        """Nothing begins in an environment that makes no sense, or with words that the database can't hold.
+
+        Of Django's checks the first is the one that all commands need. Names of files may hold any byte.
+        """
         if settings.ENVIRONMENT_PROBLEMS:
             self.refuse("\n".join(settings.ENVIRONMENT_PROBLEMS))
+        for name, value in options.items():
+            for word in value if isinstance(value, list) else [value]:
+                if isinstance(word, str) and name not in NAMES_OF_FILES and not _is_utf_8(word):
+                    self.refuse(f"{name.upper()}: “{word}” is not UTF-8.")
 
     def answer(self, options: Mapping[str, Any], result: Mapping[str, Any], sentences: str, status: int = DONE) -> None:
         """Print the result as JSON or as sentences, and leave with the exit status."""
         if options["json"]:
-            self.stdout.write(json.dumps(result, default=as_json, ensure_ascii=False))
+            self.stdout.write(json.dumps(result, default=as_json))
         elif sentences:
             self.stdout.write(sentences)
         if status:
@@ -101,9 +116,7 @@ class IvyCommand(BaseCommand):
         if options["json"]:
             self.stdout.write('{"rows": [', ending="")
             for number, row in enumerate(rows):
-                self.stdout.write(
-                    ("," if number else "") + json.dumps(row, default=as_json, ensure_ascii=False), ending=""
-                )
+                self.stdout.write(("," if number else "") + json.dumps(row, default=as_json), ending="")
             self.stdout.write("]}")
             return
         lines = csv.writer(self.stdout, lineterminator="\n")
@@ -182,6 +195,11 @@ class IvyCommand(BaseCommand):
                 return path
         except OSError as error:
             self.refuse(f"{name} can't be read: {error.strerror}.")
+
+
+def _is_utf_8(word: str) -> bool:
+    """Whether an argument came as UTF-8: bytes that are not come out as lone surrogates."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in word)
 
 
 def _in_a_sentence(error: BaseException) -> CommandError | None:

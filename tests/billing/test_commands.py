@@ -507,6 +507,20 @@ class TestACommandAsAProcess:
                 cursor.execute("RESET lock_timeout")
         assert (given_up.status, given_up.json["error"][:22]) == (1, "Nothing was imported: ")
 
+    def test_refuses_words_that_are_not_utf_8(self) -> None:
+        latin_1 = os.fsdecode("Müller".encode("latin-1"))
+        for words in (("halt", "items", f"--reason={latin_1}"), ("run_billing", latin_1)):
+            refused = process(*words, "--json")
+            assert refused.status == 2
+            assert latin_1 in refused.json["error"]
+        assert not ProcessSwitch.objects.filter(is_halted=True).exists()
+
+    def test_writes_utf_8_whatever_the_terminal_is_set_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+        make_entry(customer=make_customer(), kind="payment", key="payment:bank:1", description="Überweisung Łódź")
+        assert "Überweisung Łódź" in process("export_ledger").out
+        assert process("explain", "call:nobody", "--json").json["error"].startswith("Nothing has the key “call:nobody”")
+
     def test_tells_programs_also_of_what_nobody_thought_of(self) -> None:
         class Broken(IvyCommand):
             def handle(self, *args: Any, **options: Any) -> None:

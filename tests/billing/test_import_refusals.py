@@ -6,6 +6,7 @@ from itertools import permutations
 
 import pytest
 
+from billing.imports.customers import import_customers
 from billing.imports.items import import_items
 from billing.imports.payments import import_payments
 from billing.imports.rates import DeckTerms, import_rates
@@ -52,6 +53,16 @@ class TestAClosedCustomer:
         result = import_items("reference,account,amount,ends_on\ntrunk,4711,10,2026-03-21\nseat,,10,\n")
         assert (told(result), result.unchanged) == ([], 2)
         assert import_items("reference,ends_on\ntrunk,2026-03-20\n").updated == 1
+
+
+class TestACreditLimit:
+    def test_is_cleared_to_the_default(self) -> None:
+        lindqvist = make_customer(account="4711", credit_limit=50)
+        for updated in (1, 0):
+            result = import_customers("account,credit_limit\n4711,-\n", at=AT)
+            assert (told(result), result.updated) == ([], updated)
+        lindqvist.refresh_from_db()
+        assert lindqvist.credit_limit == 0
 
 
 class TestRowsOfOnePrefix:
