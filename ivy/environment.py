@@ -170,6 +170,12 @@ def allowed_hosts(text: str | None, *, debug: bool) -> list[str]:
     return hosts
 
 
+def mail_domain(hosts: list[str]) -> str:
+    """The domain of Ivy's own address: the first of its host names that is one in the DNS, else this machine."""
+    names = (host.lstrip(".") for host in hosts)
+    return next((name for name in names if "." in name and not name.replace(".", "").isdigit()), "localhost")
+
+
 def trusted_origins(text: str | None) -> list[str]:
     """Origins whose forms are accepted besides this site's own."""
     origins = words(text)

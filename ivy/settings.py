@@ -198,7 +198,7 @@ ANYMAIL: dict[str, str] = _email.get("ANYMAIL", {})
 JOURNAL = _journal
 # For one mail, from connecting to the server's answer: `EMAIL_TIMEOUT` in EMAIL_URL's query.
 MAIL_SECONDS = float(_email.get("EMAIL_TIMEOUT") or 30)
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = f"Ivy <ivy@{ALLOWED_HOSTS[0].lstrip('.') if ALLOWED_HOSTS else 'localhost'}>"
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = f"Ivy <ivy@{environment.mail_domain(ALLOWED_HOSTS)}>"
 EMAIL_TIMEOUT = 10  # seconds; without it Django waits for ever
 
 # Who is who ----------------------------------------------------------------------------------------------------------

@@ -4,12 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from email.utils import parseaddr
 from functools import partial
 from zoneinfo import ZoneInfo
 
 from babel import Locale
+from django.conf import settings
 
 from billing import prepared
+from billing.models import Partner
 from notifications import formats
 from notifications.copies import Copies
 from notifications.formats import set_apart
@@ -57,6 +60,14 @@ class Facts:
         return self.words.say(sentence, vars(self) | named if named else vars(self))
 
 
+def sender_of(partner: Partner) -> str:
+    """The address that mails to the partner's customers come from: Ivy's own where the partner has none.
+
+    A partner that came with the first of its customers has none yet, and they are to be told all the same.
+    """
+    return partner.sender or parseaddr(settings.DEFAULT_FROM_EMAIL)[1]
+
+
 def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
     """Tell how things are at this moment, the database's own; no query. `pace`: the customer's, at that moment.
 
@@ -76,7 +87,7 @@ def facts_of(log: NotificationLog, *, at: datetime, pace: "Pace") -> Facts:
     return Facts(
         words=words_of(locale),
         partner=set_apart(partner.name),
-        ask=partner.reply_to or partner.sender,
+        ask=partner.reply_to or sender_of(partner),
         account=customer.account,
         customer=set_apart(customer.name),
         balance=formats.money_left(balance, customer.currency, locale),

@@ -26,7 +26,7 @@ from django.template.loader import get_template
 
 from billing import prepared
 from notifications.copies import copies_of
-from notifications.facts import Facts, facts_of, paces_of
+from notifications.facts import Facts, facts_of, paces_of, sender_of
 from notifications.formats import straight
 from notifications.kinds import APOLOGY, KINDS, Kind, why_unusable
 from notifications.kinds.base import CONTROL_CHARACTERS
@@ -119,7 +119,7 @@ def render(log: NotificationLog) -> Written:
     context = _told_by(kind, facts_of(about, at=about.as_of, pace=about.pace))
     written = Written(
         recipient=about.content.recipient,
-        sender=_sender(about.partner.sender_name or about.partner.name, about.partner.sender),
+        sender=_sender(about.partner.sender_name or about.partner.name, sender_of(about.partner)),
         reply_to=ascii_address(about.partner.reply_to) if about.partner.reply_to else "",
         subject=context["subject"],
         text=_filled(f"mail/{kind.name}.txt", context).strip() + "\n",
@@ -145,10 +145,6 @@ def _with_all_it_is_about(log: NotificationLog) -> NotificationLog:
 
 def _refuse_what_no_header_holds(log: NotificationLog) -> None:
     partner, customer = log.partner, log.customer
-    if not partner.sender:
-        raise Unusable(
-            f"The partner “{partner.slug}” has no sender address: give it one (Partners, Mails to customers)."
-        )
     of_partner, of_customer = f"of the partner “{partner.slug}”", f"of the customer “{_shown(customer.account)}”"
     for what, text, where in [
         (f"The name {of_partner}", partner.name, "Partners"),
@@ -159,7 +155,7 @@ def _refuse_what_no_header_holds(log: NotificationLog) -> None:
         if CONTROL_CHARACTERS.search(text):
             raise Unusable(f"{what} holds a line break or control character, “{_shown(text)}”: mend it ({where}).")
     for what, address, where in [
-        (f"The sender address {of_partner}", partner.sender, "Partners, Mails to customers"),
+        (f"The sender address {of_partner}", sender_of(partner), "Partners, Mails to customers"),
         (f"The reply address {of_partner}", partner.reply_to, "Partners, Mails to customers"),
         ("The recipient", log.content.recipient, "the alert's recipients, or the customer's e-mail"),
     ]:
@@ -236,7 +232,7 @@ def _try_out(log: NotificationLog, written: Written) -> bytes:
         read = _addresses(message)
     except Exception as error:
         raise Unusable(f"No message can be made of it: {_named(error)}.") from error
-    if read != [ascii_address(log.partner.sender), ascii_address(written.recipient)]:
+    if read != [ascii_address(sender_of(log.partner)), ascii_address(written.recipient)]:
         raise Unusable(f"No message can be made of it: its addresses would read {', '.join(read)}.")
     return message
 

@@ -343,6 +343,14 @@ class TestAMail:
                 render(log)
             assert len(queries) <= most
 
+    def test_comes_from_ivys_own_address_where_the_partner_has_none(self, settings: Any) -> None:
+        settings.DEFAULT_FROM_EMAIL = "Ivy <ivy@billing.example.com>"
+        log = make_owed()
+        Partner.objects.update(sender="", reply_to="", sender_name="", name="Harbour")
+        written = render(log)
+        assert written.sender == "Harbour <ivy@billing.example.com>"
+        assert "ivy@billing.example.com" in written.text
+
     def test_tells_of_an_erased_one_what_is_left(self) -> None:
         log = make_apology()
         NotificationContent.objects.filter(pk=log.errant_id).update(
@@ -381,7 +389,6 @@ class TestAnUnusableMail:
     @pytest.mark.parametrize(
         ("fields", "reason"),
         [
-            ({"sender": ""}, r"The partner “harbour” has no sender address: give it one \(Partners"),
             (
                 {"sender": "billing"},
                 "The sender address of the partner “harbour” can't be used, “billing” is no address",

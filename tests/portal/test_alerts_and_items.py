@@ -128,9 +128,9 @@ class TestATest:
         assert len(mail.outbox) == testing.AN_HOUR + 1
 
     def test_says_what_is_missing(self, at: Client, manager: PortalUser, customer) -> None:
-        type(manager.partner).objects.filter(pk=manager.partner.pk).update(sender="")
+        type(manager.partner).objects.filter(pk=manager.partner.pk).update(sender="billing")
         answer = at.post(reverse("portal:send_test", args=["A-1"]), {"which": "exhausted"}, follow=True)
-        assert "no sender address" in said(answer)
+        assert "“billing” is no address" in said(answer)
         assert mail.outbox == []
 
     def test_is_written_in_the_customers_language(self, at: Client, customer) -> None:

@@ -111,6 +111,20 @@ class TestTheWebServer:
         assert run("-c", "import ivy.wsgi", environment=SOUND).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("hosts", "domain"),
+    [
+        (["billing.example.com", "example.org"], "billing.example.com"),
+        ([".example.com"], "example.com"),
+        (["127.0.0.1", "[::1]", "web", "*", "billing.example.com"], "billing.example.com"),
+        (["127.0.0.1", "localhost"], "localhost"),
+        ([], "localhost"),
+    ],
+)
+def test_ivys_own_address_is_at_a_name_of_the_dns(hosts: list[str], domain: str) -> None:
+    assert environment.mail_domain(hosts) == domain
+
+
 class TestDatabaseUrl:
     @pytest.mark.parametrize(
         "text",

@@ -252,8 +252,8 @@ class TestAMailsPage:
 
     def test_says_why_a_mail_cannot_be_written(self, operator: Client) -> None:
         log = make_mail(State.HELD)
-        type(log.partner).objects.filter(pk=log.partner_id).update(sender="")
-        assert "has no sender address" in words(self.show(operator, log))
+        type(log.partner).objects.filter(pk=log.partner_id).update(sender="billing")
+        assert "“billing” is no address" in words(self.show(operator, log))
 
     def test_shows_erased_content_as_such(self, operator: Client) -> None:
         log = make_mail(State.SENT)
@@ -754,7 +754,7 @@ class TestApologising:
 
     def test_says_why_the_apology_cannot_be_written(self, operator: Client) -> None:
         log = make_mail(State.SENT, is_errant=True)
-        type(log.partner).objects.filter(pk=log.partner_id).update(sender="")
+        type(log.partner).objects.filter(pk=log.partner_id).update(sender="billing")
         assert "It can't be written as things stand." in words(opened(operator, "apologise", ids=log.pk))
 
     def test_asks_as_many_questions_for_many_as_for_few(self, operator: Client) -> None:

@@ -9,6 +9,7 @@ from ivy.portal.access import PortalRequest, portal_page
 from ivy.portal.forms import BrandForm
 from ivy.portal.models import Role
 from ivy.portal.scope import NOT_THERE
+from notifications.facts import sender_of
 
 YEAR = 365 * 24 * 3600  # seconds
 OWN_GREEN = "#0b7a53"
@@ -40,7 +41,7 @@ def brand(request: PortalRequest) -> HttpResponse:
         )
         messages.success(request, "Saved.")
         return HttpResponseRedirect(reverse("portal:brand"))
-    context = {"form": form, "sender": partner.sender}
+    context = {"form": form, "sender": sender_of(partner)}
     return render(request, "portal/brand.html", context, status=400 if form.errors else 200)
 
 
