@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -75,7 +76,9 @@ class IvyCommand(BaseCommand):
         self.wants_json = bool(options.get("json"))
         try:
             self._refuse_nonsense(options)
-            with acting_as(self.person(), command=type(self).__module__.rpartition(".")[2]):
+            # What others print (mails, where no mail server is named) may not come between programs and their object.
+            elsewhere = redirect_stdout(sys.stderr) if self.wants_json else nullcontext()
+            with elsewhere, acting_as(self.person(), command=type(self).__module__.rpartition(".")[2]):
                 return super().execute(*args, **options)
         except BrokenPipeError:
             # Who read along has seen enough; nothing more can be written, not even on the way out.

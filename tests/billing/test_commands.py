@@ -507,6 +507,13 @@ class TestACommandAsAProcess:
                 cursor.execute("RESET lock_timeout")
         assert (given_up.status, given_up.json["error"][:22]) == (1, "Nothing was imported: ")
 
+    def test_prints_mails_elsewhere_where_there_is_no_mail_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EMAIL_URL", "consolemail://")
+        make_episode()
+        told = process("run_notifications", "--json")
+        assert (told.status, told.json["sent"]) == (0, 1)
+        assert "\nMessage-ID:" in told.err
+
     def test_refuses_words_that_are_not_utf_8(self) -> None:
         latin_1 = os.fsdecode("Müller".encode("latin-1"))
         for words in (("halt", "items", f"--reason={latin_1}"), ("run_billing", latin_1)):
