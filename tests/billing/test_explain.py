@@ -17,6 +17,7 @@ from django.utils import timezone
 from billing import corrections, cycle, item_changes
 from billing.explain import UnknownKey, explain
 from billing.models import CallRecord, Customer, LedgerEntry, QuarantinedCall
+from tests.billing.at_once import real_commits
 from tests.factories import (
     key_of,
     make_call,
@@ -31,7 +32,7 @@ from tests.factories import (
     make_rate,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True, available_apps=["billing"])
+pytestmark = real_commits
 
 ASTRID = "Astrid Holm"
 EVENING = datetime(2026, 3, 29, 17, 30, tzinfo=UTC)  # half past seven in Berlin: summer time has begun that day

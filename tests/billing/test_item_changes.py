@@ -99,7 +99,7 @@ def drift() -> list[str]:
     return [f"{rule.name}: {found}" for rule, count, found in checks() if count]
 
 
-@pytest.mark.django_db(transaction=True, available_apps=["billing"])
+@real_commits
 class TestANewAmount:
     @pytest.mark.parametrize(
         ("timing", "from_date", "prices", "because"),
@@ -187,7 +187,7 @@ class TestANewAmount:
         assert ItemPriceChange.objects.count() == 0
 
 
-@pytest.mark.django_db(transaction=True, available_apps=["billing"])
+@real_commits
 class TestAPause:
     def test_skips_whole_and_part_periods_until_the_item_is_resumed(self) -> None:
         trunk = make_item(amount=30)
@@ -304,7 +304,7 @@ class TestAPause:
             pause(make_item(ends_on=MAY_1), MAY_1)
 
 
-@pytest.mark.django_db(transaction=True, available_apps=["billing"])
+@real_commits
 class TestAnEnd:
     def test_is_the_first_day_that_is_not_charged(self) -> None:
         trunk = make_item(amount=30)

@@ -18,7 +18,6 @@ from ivy.demo.world import World, build
 from ivy.management.commands import load_demo
 from notifications import cycle as notifications_cycle
 from notifications.models import BreakerTrip, NotificationLog, State
-from tests.billing.at_once import real_commits
 from tests.flows.test_demo_world import AUTUMN_DAY
 
 DAYS = 30  # of each delivery
@@ -43,7 +42,7 @@ def payments_by_day(world: World) -> dict[str, str]:
     return by_day
 
 
-@real_commits
+@pytest.mark.django_db(transaction=True, available_apps=["billing", "notifications", "ivy", "ivy.accounts"])
 def test_trips_no_breaker_and_tells_each_fall_once(
     mailoutbox: list[EmailMultiAlternatives], monkeypatch: pytest.MonkeyPatch
 ) -> None:
