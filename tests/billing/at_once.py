@@ -28,7 +28,7 @@ def at_once(*verbs: Callable[[], Answer]) -> list[Answer]:
 
     with ThreadPoolExecutor(len(verbs)) as pool:
         futures = [pool.submit(_and_hang_up, call, verb) for verb in verbs]
-        return [future.result(timeout=60) for future in futures]
+        return [future.result(timeout=120) for future in futures]
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def meanwhile(verb: Callable[[], Answer]) -> Iterator[Future[Answer]]:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(_and_hang_up, _call, verb)
         yield future
-        future.result(timeout=60)
+        future.result(timeout=120)
 
 
 @contextmanager

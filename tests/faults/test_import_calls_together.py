@@ -23,7 +23,7 @@ from billing.models import (
 )
 from tests.billing.call_files import ivy_call, ivy_file
 from tests.factories import make_customer, make_source
-from tests.faults.processes import Running, another_connection, run, start, wait_until
+from tests.faults.processes import Running, another_connection, run, start, wait_for_the_dead, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -126,6 +126,7 @@ class TestAnImport:
             self.wait_for_a_chunk_and_a_bit(process, bit_seconds=chance.uniform(0, 0.5))
             process.kill()
             process.communicate()
+        wait_for_the_dead()
         left_behind = Delivery.objects.filter(finished_at__isnull=True)
         assert left_behind.exists()
         for delivery in left_behind:

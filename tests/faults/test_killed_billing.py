@@ -8,7 +8,7 @@ from django.db import connection
 
 from benchmarks import worlds
 from billing.models import BillingRun, LedgerEntry
-from tests.faults.processes import Running, another_connection, finish, run, start, wait_until
+from tests.faults.processes import Running, another_connection, finish, run, start, wait_until, warm_up
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -19,12 +19,14 @@ SLICED = ("run_billing", f"--calls-at-a-time={AT_A_TIME}", "--json")
 
 @pytest.fixture
 def world() -> None:
+    warm_up()
     worlds.build(customers=5_000, prefixes=3_000)
     worlds.add_calls(CALLS)
 
 
 @pytest.fixture
 def small_world() -> None:
+    warm_up()
     worlds.build(customers=2_000, prefixes=1_000)
     worlds.add_calls(20_000, batch_size=5_000)
 

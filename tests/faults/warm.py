@@ -47,6 +47,10 @@ class Warm:
         """How a child that is gone has ended, as `Popen.returncode` tells it. To be asked once."""
         return self._ask({"reap": pid})
 
+    def load(self) -> None:
+        """Wait until it has loaded Ivy."""
+        self._ask({"load": True})
+
     def end(self) -> None:
         """End the process; its children end by themselves, as they would without it."""
         self._socket.close()
@@ -114,7 +118,9 @@ def main(orders: socket.socket) -> None:
         if not message:
             return
         order = json.loads(message)
-        if "reap" in order:
+        if "load" in order:
+            answer = 0
+        elif "reap" in order:
             answer = os.waitstatus_to_exitcode(os.waitpid(order["reap"], 0)[1])
         elif (answer := os.fork()) == 0:
             orders.close()
