@@ -92,6 +92,8 @@ class _Planned:
 class MailServer:
     """The server, its plan of faults and its record. `hang_seconds`: how long a HANG lasts at most.
 
+    `deadline_seconds`: what senders who are given its URL have for each mail.
+
     Who fails at MAIL or RCPT while PIPELINING would still take the body that must not come.
     """
 
@@ -103,6 +105,7 @@ class MailServer:
         journal: str = "",
         port: int = 0,
         offers_pipelining: bool = True,
+        deadline_seconds: int = 3,
     ) -> None:
         self.accepted: list[Accepted] = []
         self.journal = journal
@@ -111,6 +114,7 @@ class MailServer:
         self.choose: Callable[[At, str], Fault | None] | None = None
         self.port = port or free_port()
         self.offers_pipelining = offers_pipelining
+        self.deadline_seconds = deadline_seconds
         self._login = login
         self._tls = tls
         self._plan: list[_Planned] = []
@@ -119,8 +123,8 @@ class MailServer:
 
     @property
     def url(self) -> str:
-        """For EMAIL_URL, with a deadline of three seconds for each mail."""
-        return f"smtp://127.0.0.1:{self.port}/?EMAIL_TIMEOUT=3"
+        """For EMAIL_URL."""
+        return f"smtp://127.0.0.1:{self.port}/?EMAIL_TIMEOUT={self.deadline_seconds}"
 
     def start(self) -> None:
         """Listen; again after `stop`, at the same port."""
@@ -341,7 +345,7 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def wait_for_port(port: int, *, seconds: float = 20) -> None:
+def wait_for_port(port: int, *, seconds: float = 60) -> None:
     """Until somebody listens there."""
     deadline = time.monotonic() + seconds
     while True:

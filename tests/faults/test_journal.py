@@ -74,10 +74,10 @@ def archive(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]
 @pytest.fixture
 def server(archive: Archive, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
     BreakerLimits.objects.create(pk=1, mails_a_recipient_a_day=100)
-    with mail_server(journal=ARCHIVE) as mails:
+    with mail_server(journal=ARCHIVE, deadline_seconds=60) as mails:
         mails.keep = archive.keep
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT, settings.MAIL_SECONDS = "127.0.0.1", mails.port, 3.0
+        settings.EMAIL_HOST, settings.EMAIL_PORT, settings.MAIL_SECONDS = "127.0.0.1", mails.port, 60.0
         monkeypatch.setenv("EMAIL_URL", mails.url)
         yield mails
 
@@ -149,10 +149,10 @@ class TestMissingInTheJournal:
     ) -> None:
         hold = server.hold(At.DATA)
         worker = start("run_notifications", "--json")
-        assert hold.reached.wait(30)
+        assert hold.reached.wait(60)
         # Past the point of no return as far as the database knows, while its process is alive.
         hold.release.set()
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=60)
         archive.is_open = True
         log = mail_to(mei)
         with another_connection() as other, other.transaction():
