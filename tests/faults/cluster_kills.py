@@ -140,8 +140,9 @@ def play_one(running: "clusters.RunningCluster", role: str) -> Seen:  # type: ig
     if role == "busy worker":
         make_item(**item)
         with locked_balances(customer.pk):  # billing is at work, and can't be done
-            wait_until(clusters.who_bills, seconds=LONGEST_SECONDS, what="a billing run")
-            os.kill(clusters.who_bills() or 0, signal.SIGKILL)
+            billing = wait_until(clusters.who_bills, seconds=LONGEST_SECONDS, what="a billing run")
+            assert billing
+            os.kill(billing, signal.SIGKILL)
             began, before = time.monotonic(), clusters.canary()
     elif role == "idle workers":
         running.kill_idle_workers()

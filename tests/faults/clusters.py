@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from django_q.tasks import async_task
 
 from billing.models import BillingWorker, WorkerState
 from ivy import pulses
-from tests.faults.processes import CHECKOUT, Running, database_url, start, wait_until
+from tests.faults.processes import CHECKOUT, PATIENCE_SECONDS, Running, database_url, start, wait_until
 
 ROLES = {
     "worker": "ready for work at",
@@ -74,7 +74,7 @@ class RunningCluster:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self, *, seconds: float) -> int:
+    def wait(self, *, seconds: float = PATIENCE_SECONDS) -> int:
         """Wait for the end of the main process: how it has ended."""
         wait_until(lambda: self.status is not None, seconds=seconds, what="the end of the cluster")
         assert self.status is not None
@@ -110,8 +110,7 @@ class RunningCluster:
         Their successors are there when it returns.
         """
 
-        wait_until(self._is_idle, what="workers that are idle")
-        time.sleep(0.1)
+        wait_until(self._is_idle_for_a_while, what="workers that are idle")
         killed = set(self.who_is("worker"))
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
@@ -125,10 +124,20 @@ class RunningCluster:
     def end(self) -> None:
         """Kill whoever is left."""
         for pid in self.is_left():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):  # the first takes others with it
+                self._seen[pid].kill()
         self.send(signal.SIGKILL)
-        self.wait(seconds=10)
-        wait_until(lambda: not self.is_left(), seconds=5, what="the end of all processes")
+        self.wait()
+        wait_until(lambda: not self.is_left(), what="the end of all processes")
+
+    def _is_idle_for_a_while(self) -> bool:
+        """Whether all have come to rest at the queue's pipe: who has done a task may not have got there yet."""
+        workers = [psutil.Process(pid) for pid in self.who_is("worker")]
+        for _ in range(20):
+            if not self._is_idle() or any(worker.status() != psutil.STATUS_SLEEPING for worker in workers):
+                return False
+            time.sleep(0.01)
+        return True
 
     def _is_idle(self) -> bool:
         """Whether the result of the last task of each living worker has been kept."""
@@ -160,13 +169,14 @@ def lives(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def cluster(*, patience: float = 120, stop_within: float = 15) -> Iterator[RunningCluster]:
-    """A cluster that is up; whatever is left of it is killed in the end."""
+def cluster(*, patience: float = 120, stop_within: float = 15, is_up: bool = True) -> Iterator[RunningCluster]:
+    """A cluster that is up (else: is only starting); whatever is left of it is killed in the end."""
     with tempfile.TemporaryDirectory() as folder:
         running = RunningCluster(Path(folder), patience, stop_within)
         running.start()
         try:
-            running.wait_until_up()
+            if is_up:
+                running.wait_until_up()
             yield running
         finally:
             running.end()
@@ -228,7 +238,7 @@ def canary() -> datetime | None:
     return pulses.last_beats(pulses.QUEUE_CANARY).get(pulses.QUEUE_CANARY)
 
 
-def wait_for_the_canary(*, seconds: float = 30) -> None:
+def wait_for_the_canary(*, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until the queue has done its canary's task once more."""
     before = canary()
     wait_until(lambda: canary() != before, seconds=seconds, what="another canary")

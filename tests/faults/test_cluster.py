@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,7 +28,7 @@ from tests.faults.processes import database_url, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True, available_apps=["billing", "notifications", "ivy", "django_q"])
 
-PATIENCE = 4.0
+PATIENCE = 6.0  # more than a busy machine takes from a start to the first task
 ADDRESS = "mei@example.net"
 
 
@@ -40,7 +40,7 @@ def steady_port() -> int:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
-    with mail_server(port=steady_port()) as mails:
+    with mail_server(port=steady_port(), deadline_seconds=60) as mails:
         monkeypatch.setenv("EMAIL_URL", mails.url)
         yield mails
 
@@ -77,20 +77,23 @@ def kill(pid: int | None) -> None:
 def goes_on(running: RunningCluster) -> None:
     """Work goes on by itself, or the watchdog ends the cluster, which its supervisor then starts anew."""
     before = canary()
-    wait_until(
-        lambda: running.status is not None or canary() != before,
-        seconds=PATIENCE * 10,
-        what="another canary, or the cluster's end",
-    )
-    if running.status is not None:
-        starts_anew(running)
-        wait_for_the_canary()
+    supervised(running, lambda: canary() != before, what="another canary")
+
+
+def supervised(running: RunningCluster, is_so: Callable[[], object], *, what: str) -> None:
+    """Wait until it is so, and start the cluster anew whenever its watchdog has ended it meanwhile."""
+
+    def look() -> object:
+        if running.status is not None:
+            starts_anew(running)
+        return is_so()
+
+    wait_until(look, seconds=120, what=what)
 
 
 def starts_anew(running: RunningCluster) -> None:
-    wait_until(lambda: not running.is_left(), seconds=5, what="the end of all orphans")
+    wait_until(lambda: not running.is_left(), what="the end of all orphans")
     running.start()
-    running.wait_until_up()
 
 
 class TestAKill:
@@ -100,8 +103,7 @@ class TestAKill:
             others.enter_context(locked_balances(mei.customer.pk))  # billing is at work, and can't be done
             with cluster(patience=PATIENCE, stop_within=2) as running:
                 if role == "busy worker":
-                    wait_until(who_bills, what="a billing run")
-                    kill(who_bills())
+                    kill(wait_until(who_bills, what="a billing run"))
                 elif role == "idle workers":
                     with schedule.paused():
                         running.kill_idle_workers()
@@ -109,18 +111,20 @@ class TestAKill:
                     wait_for_the_canary()
                     kill(running.who_is(role)[0])
                 if role in {"main", "sentinel"}:
-                    assert running.wait(seconds=10) != 0
+                    assert running.wait() != 0
                     starts_anew(running)
                 elif role == "idle workers":  # one of them held the queue's lock
-                    assert running.wait(seconds=PATIENCE * 5) == 1
+                    assert running.wait() == 1
                     assert not machinery.checks()[0].is_well
                     starts_anew(running)
                 goes_on(running)
                 assert not mei.is_charged()
                 others.close()
-                wait_until(lambda: server.accepted, what="the mail")
+                supervised(running, lambda: server.accepted, what="the mail")
                 goes_on(running)
-                wait_until(lambda: NotificationLog.objects.get().state == State.SENT, what="the answer's commit")
+                supervised(
+                    running, lambda: NotificationLog.objects.get().state == State.SENT, what="the answer's commit"
+                )
         mei.assert_charged_and_told_once(server)
 
     def test_of_the_monitor_is_seen_by_results_that_nobody_keeps(self) -> None:
@@ -140,38 +144,38 @@ class TestAWorkerThatIsHandingOverAMail:
     def test_ends_that_first_when_it_is_orphaned(self, mei: Mei, server: MailServer) -> None:
         hold = server.hold(At.REPLY)
         with busy_schedule(), cluster() as running:
-            assert hold.reached.wait(30)
+            assert hold.reached.wait(60)
             workers = running.who_is("worker")
             running.send(signal.SIGKILL)
-            wait_until(lambda: len(running.is_left()) == 1, seconds=10, what="the end of all others")
+            wait_until(lambda: len(running.is_left()) == 1, what="the end of all others")
             assert set(running.is_left()) < set(workers)
             hold.release.set()
-            wait_until(lambda: not running.is_left(), seconds=10, what="its own end")
+            wait_until(lambda: not running.is_left(), what="its own end")
         mei.assert_charged_and_told_once(server)
 
     def test_ends_that_first_when_the_cluster_is_to_stop(self, mei: Mei, server: MailServer) -> None:
         hold = server.hold(At.REPLY)
         with busy_schedule(), cluster(stop_within=0.3) as running:
-            assert hold.reached.wait(30)
+            assert hold.reached.wait(60)
             running.send(signal.SIGTERM)
             time.sleep(1)  # longer than all others have
             assert running.status is None
             hold.release.set()
-            assert running.wait(seconds=10) == 0
-            wait_until(lambda: not running.is_left(), seconds=5, what="the end of all orphans")
+            assert running.wait() == 0
+            wait_until(lambda: not running.is_left(), what="the end of all orphans")
         mei.assert_charged_and_told_once(server)
 
 
 class TestAStop:
     def test_takes_a_moment_and_leaves_nobody(self, mei: Mei, server: MailServer) -> None:
-        with busy_schedule(), cluster() as running, locked_balances(mei.customer.pk):
+        with busy_schedule(), cluster(stop_within=60) as running, locked_balances(mei.customer.pk):
             wait_until(who_bills, what="a billing run")
             began = time.monotonic()
             running.send(signal.SIGTERM)
-            assert running.wait(seconds=15) == 0
-            assert time.monotonic() - began < 10
+            assert running.wait() == 0
+            assert time.monotonic() - began < 30
             assert "ending what is left" not in running.said()
-            wait_until(lambda: not running.is_left(), seconds=5, what="the end of all orphans")
+            wait_until(lambda: not running.is_left(), what="the end of all orphans")
 
     def test_is_forced_within_the_bound_where_a_killed_worker_holds_the_queue_s_lock(self) -> None:
         with busy_schedule() as schedule, cluster(stop_within=1) as running:
@@ -179,32 +183,32 @@ class TestAStop:
             with schedule.paused():
                 running.kill_idle_workers()
                 running.send(signal.SIGTERM)
-                assert running.wait(seconds=10) == 0
+                assert running.wait() == 0
             assert "ending what is left" in running.said()
-            wait_until(lambda: not running.is_left(), seconds=5, what="the end of all orphans")
+            wait_until(lambda: not running.is_left(), what="the end of all orphans")
 
 
 class TestTheWatchdog:
     def test_is_patient_while_the_database_is_away(self) -> None:
-        with busy_schedule(), cluster(patience=2) as running:
+        with busy_schedule(), cluster(patience=4) as running:
             wait_for_the_canary()
             with away_database():
-                time.sleep(3.5)
+                time.sleep(6)
                 assert running.status is None
                 assert "beyond help" not in running.said()
 
     def test_is_patient_with_workers_that_are_busy(self) -> None:
         for _ in range(2):
-            async_task("time.sleep", 6)
-        with cluster(patience=2.5) as running:
+            async_task("time.sleep", 30)
+        with cluster(patience=4) as running:
             wait_until(lambda: running.said().count(" processing ") == 2, what="both at work")
-            time.sleep(3)
+            time.sleep(5)
             assert running.status is None
 
     def test_ends_a_cluster_that_nobody_gives_any_work(self) -> None:
-        with cluster(patience=1) as running:
-            assert running.wait(seconds=15) == 1
-            wait_until(lambda: not running.is_left(), seconds=5, what="the end of all orphans")
+        with cluster(patience=1, is_up=False) as running:
+            assert running.wait() == 1
+            wait_until(lambda: not running.is_left(), what="the end of all orphans")
         (repair,) = Repair.objects.all()
         assert repair.part == "queue"
         assert "it has done nothing for" in repair.what
