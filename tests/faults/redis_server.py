@@ -7,11 +7,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError
+from redis.retry import Retry
 
 from ivy.cache import Kind
 from tests.faults.mailserver import free_port, wait_for_port
@@ -47,7 +50,7 @@ class RedisServer:
 
     def client(self) -> Any:
         """A client beside Ivy's, patient and without retries."""
-        return redis.Redis.from_url(self.url, socket_timeout=5)
+        return redis.Redis.from_url(self.url, socket_timeout=60, retry=Retry(NoBackoff(), 0))
 
     def set(self, **settings: str) -> None:
         """CONFIG SET."""
@@ -68,12 +71,14 @@ class RedisServer:
         """At once, without saving anything."""
         assert self.child.process is not None
         self.child.process.kill()
-        self.child.process.wait(10)
+        self.child.process.wait(60)
 
     def start_again(self) -> None:
-        """With what it has saved, which is nothing unless it was told to."""
+        """With what it has saved, which is nothing unless it was told to. It answers when this returns."""
         self.child.start()
-        wait_for_port(self.port, seconds=10)
+        wait_for_port(self.port)
+        with self.client() as client, suppress(BusyLoadingError):
+            client.ping()
 
     def restart(self) -> None:
         self.kill()
@@ -83,7 +88,7 @@ class RedisServer:
         """Try to save to the disk, and wait for how that ends."""
         with self.client() as client:
             client.bgsave()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while client.info("persistence")["rdb_bgsave_in_progress"]:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)

@@ -30,7 +30,7 @@ from tests.faults.redis_server import FAILURES, RedisServer, redis_server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ANSWER = 42
-MOST_SECONDS_LOST = 2.0
+MOST_SECONDS_LOST = 10.0  # on a busy machine; a second and a half elsewhere, and a minute where each use pays
 
 pytestmark = real_commits
 
@@ -59,6 +59,13 @@ def counted() -> dict[str, int]:
     return dict(CacheFailure.objects.values_list("kind", "count"))
 
 
+def hears_a_stop(web_worker: int) -> bool:
+    """Whether the worker of gunicorn is past its fork: until it has handlers of its own, it loses a signal."""
+    status = Path(f"/proc/{web_worker}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGABRT - 1) & 1)  # the last that it sets, and none that the main process has
+
+
 def works() -> bool:
     """Whether the cache keeps what it is given, in this process and as it is now."""
     cache.set("sign", "of life", seconds=60)
@@ -67,7 +74,10 @@ def works() -> bool:
 
 @pytest.mark.parametrize("kind", FAILURES)
 class TestACacheThatFails:
-    def test_costs_one_time_out_and_nothing_else_and_heals(self, server: RedisServer, kind: Kind) -> None:
+    def test_costs_one_time_out_and_nothing_else_and_heals(
+        self, server: RedisServer, kind: Kind, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cache, "SKIP_SECONDS", 600)  # however long it takes to mend the server
         assert works()
         with FAILURES[kind](server):
             began = time.monotonic()
@@ -91,7 +101,7 @@ class TestACacheThatFails:
         monkeypatch.setattr(cache, "SKIP_SECONDS", 0.05)
         with FAILURES[kind](server):
             cache.set("sign", "nobody keeps this", seconds=60)
-        wait_until(works, seconds=10)
+        wait_until(works)
 
 
 @pytest.mark.django_db(
@@ -107,13 +117,14 @@ class TestBillingAndTelling:
     def mails(self, settings: Any) -> Iterator[MailServer]:
         with mail_server(port=free_port()) as mails:
             settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-            settings.EMAIL_HOST, settings.EMAIL_PORT, settings.MAIL_SECONDS = "127.0.0.1", mails.port, 3.0
+            settings.EMAIL_HOST, settings.EMAIL_PORT, settings.MAIL_SECONDS = "127.0.0.1", mails.port, 60.0
             yield mails
 
     @pytest.fixture
     def looking(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """As in a queue worker."""
         monkeypatch.setattr(probing, "LEAST_SECONDS_BETWEEN_LOOKS", 0.05)
+        monkeypatch.setattr(probing, "STOP_SECONDS", 60)
         probing.start(Role.WORKER)
         yield
         probing.stop()
@@ -124,11 +135,11 @@ class TestBillingAndTelling:
         without = self.a_cycle(mails, "before")
         with FAILURES[kind](server):
             probing.look_now()
-            wait_until(lambda: self.told_kind() == kind.value, seconds=20, what=f"{kind} in the table of probes")
+            wait_until(lambda: self.told_kind() == kind.value, what=f"{kind} in the table of probes")
             with_it = self.a_cycle(mails, "during")
         assert with_it - without < MOST_SECONDS_LOST
         probing.look_now()
-        wait_until(lambda: self.told_kind() == "", seconds=20, what="the end of it in the table of probes")
+        wait_until(lambda: self.told_kind() == "", what="the end of it in the table of probes")
         assert counted()[kind.value] >= 1
 
     def a_cycle(self, mails: MailServer, name: str) -> float:
@@ -150,9 +161,9 @@ class TestBillingAndTelling:
         assert told == addresses
         return seconds
 
-    def told_kind(self) -> str:
-        row = Probe.objects.get(part="cache", pid=os.getpid())
-        return "" if row.is_well else row.kind
+    def told_kind(self) -> str | None:
+        row = Probe.objects.filter(part="cache", pid=os.getpid()).first()
+        return row and ("" if row.is_well else row.kind)
 
 
 class TestStatus:
@@ -255,9 +266,10 @@ class TestEachProcess:
                 lambda: len((self.children(web) & self.looking(Role.WEB)) - {killed}) == 2, what="another in its place"
             )
             wait_until(lambda: killed not in self.looking(Role.WEB), what="its row's end")
+            wait_until(lambda: all(hears_a_stop(pid) for pid in self.children(web)), what="workers that hear a stop")
         finally:
             web.terminate()
-            web.wait(20)
+            web.wait(60)
         assert self.looking(Role.WEB) == set()
 
     def test_of_the_queue_looks_and_leaves(self, environment: dict[str, str]) -> None:
@@ -266,12 +278,13 @@ class TestEachProcess:
             wait_until(lambda: len(self.looking(Role.WORKER)) == 2, what="both queue workers")
         finally:
             queue.terminate()
-            queue.wait(30)
+            queue.wait(60)
         assert self.looking(Role.WORKER) == set()
 
     def test_survives_a_database_that_closes_its_connections(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("SECONDS_BETWEEN_LOOKS", "SECONDS_BETWEEN_LOOKS_AT_TROUBLE", "LEAST_SECONDS_BETWEEN_LOOKS"):
             monkeypatch.setattr(probing, name, 0.01)
+        monkeypatch.setattr(probing, "STOP_SECONDS", 60)
         probing.start(Role.TICK)
         try:
             for _ in range(3):
