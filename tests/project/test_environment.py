@@ -45,7 +45,7 @@ def run(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedPro
         env=inherited | {"DJANGO_SETTINGS_MODULE": "ivy.settings"} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

@@ -103,6 +103,7 @@ class TestALook:
     @real_commits
     def test_goes_on_in_a_thread_and_at_a_pass(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(probing, "LEAST_SECONDS_BETWEEN_LOOKS", 0)
+        monkeypatch.setattr(probing, "STOP_SECONDS", 60)
         probing.start(Role.WORKER)
         probing.start(Role.WORKER)
         try:
@@ -119,7 +120,7 @@ class TestALook:
 
 
 def wait_for_look(*, after: Any) -> Any:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         found = Probe.objects.filter(part="cache", pid=os.getpid()).values_list("probed_at", flat=True).first()
         if found is not None and (after is None or found > after):
@@ -252,12 +253,12 @@ class TestTheMailServer:
         assert "does not let Ivy in (login)" in check("mail-server").wrong
 
     def test_that_hangs_is_left_in_time(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mail_server, "SECONDS", 0.3)
+        monkeypatch.setattr(mail_server, "SECONDS", 1.0)
         with a_mail_server(port=settings.EMAIL_PORT) as mails:
             mails.fail(At.GREETING, Fault.HANG)
             began = time.monotonic()
             found = mail_server.look()
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 30
             mails.heal()
         assert found is not None
         assert (found.is_well, found.kind) == (False, "greeting")

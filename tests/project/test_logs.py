@@ -173,7 +173,7 @@ class TestEveryProcess:
             env={**os.environ, **SOUND, "DJANGO_SETTINGS_MODULE": "ivy.settings"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=True,
         )
         lines = [json.loads(line) for line in told.stderr.splitlines()]

@@ -68,7 +68,7 @@ class TestPulses:
         pulses.beat("heart")
         pulse = Pulse.objects.get(name="heart")
         assert pulse.pid == os.getpid()
-        assert timedelta(0) <= pulses.database_now() - pulse.beaten_at < timedelta(seconds=5)
+        assert timedelta(0) <= pulses.database_now() - pulse.beaten_at < timedelta(minutes=1)
 
     def test_know_who_is_silent(self) -> None:
         pulses.beat("heart")
@@ -184,6 +184,7 @@ class TestARound:
             cursor.execute("SELECT pg_backend_pid()")
             (backend,) = cursor.fetchone()
         caplog.clear()
+        before = pulses.last_beats(pulses.TICK)
 
         with psycopg.connect(**second_connection()) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
@@ -191,7 +192,7 @@ class TestARound:
         round_of(ticker)
 
         assert [level for level, _ in news(caplog)] == ["ERROR", "INFO"]
-        assert Pulse.objects.filter(name=pulses.TICK, beaten_at__gt=Now() - timedelta(seconds=5)).exists()
+        assert pulses.last_beats(pulses.TICK) != before
 
 
 def second_connection() -> dict[str, str]:
@@ -220,7 +221,7 @@ class TestTheCommand:
             stderr=subprocess.PIPE,
             text=True,
         )
-        deadline = monotonic() + 30
+        deadline = monotonic() + 60
         while not Pulse.objects.filter(name=pulses.TICK, pid=process.pid).exists():
             assert process.poll() is None, process.communicate()[1]
             assert monotonic() < deadline
@@ -234,7 +235,7 @@ class TestTheCommand:
         self, tick: subprocess.Popen[str], how: signal.Signals
     ) -> None:
         tick.send_signal(how)
-        assert tick.wait(timeout=20) == 0
+        assert tick.wait(timeout=60) == 0
         assert tick.stderr is not None
         assert "Traceback" not in tick.stderr.read()
 
