@@ -40,13 +40,9 @@ def resume(name: str, *, reason: str, by: str, partner: Partner | None = None) -
 
 def what_follows(name: str, *, at: datetime, partner: Partner | None = None) -> WhatFollows:
     """What would follow if it went on at `at`. Writes nothing; takes seconds for a million calls."""
-    return WhatFollows(what_is_charged(name, at=at, partner=partner), mails_owed.preview(at=at, partner=partner))
-
-
-def what_is_charged(name: str, *, at: datetime, partner: Partner | None = None) -> Preview:
-    """What the next run would charge of it at `at`, were nothing halted. Writes nothing."""
     charged = [process for process in PROCESSES[name] if process in halting.BILLING]
-    return preview(at=at, processes=charged, partner=partner)
+    charges = preview(at=at, processes=charged, partner=partner)
+    return WhatFollows(charges, mails_owed.preview(at=at, falls=charges.falls, partner=partner))
 
 
 def mails_after(falls: Collection[int], *, at: datetime, partner: Partner | None = None) -> int:

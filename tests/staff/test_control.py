@@ -43,6 +43,7 @@ from tests.billing.test_halting import in_flight
 from tests.factories import (
     harbour,
     key_of,
+    make_alert,
     make_call,
     make_call_charge,
     make_chunk,
@@ -550,6 +551,17 @@ class TestResuming:
         assert not is_halted(partner=harbour())
         assert is_halted(partner=lighthouse)
 
+    def test_of_calls_counts_the_mails_of_falls_to_come(self, operator: Client) -> None:
+        halting.halt(Process.CALLS, reason=TWICE, by="ann@ivy.example")
+        call = a_call_to_charge()
+        make_alert(customer=call.customer, threshold=call.customer.balance_row.balance)
+        text = words(operator.get(RESUME_CALLS, {"preview": "1"}))
+        assert "2 falls below an alert would be opened" in text  # hers, and that of an exhausted balance
+        assert "1 mail would go within a minute or two: 1 exhausted" in text
+        halting.halt(Process.NOTIFICATIONS, reason=TWICE, by="ann@ivy.example")
+        text = words(operator.get(RESUME_CALLS, {"preview": "1"}))
+        assert "Mails are held back all the same" in text
+
     def test_of_notifications_tells_which_mails_would_go_and_warns_of_the_breaker(self, operator: Client) -> None:
         halting.halt(Process.NOTIFICATIONS, reason=TWICE, by="ann@ivy.example")
         bounds = breaker.limits()
@@ -558,7 +570,7 @@ class TestResuming:
         make_mail(State.PENDING)
         make_mail(State.PENDING)
         text = words(operator.get("/admin/control/resume/notifications/", {"preview": "1"}))
-        assert "2 mails are owed now and would go: 2 low balance" in text
+        assert "2 mails would go: 2 low balance" in text
         assert "The breaker lets 1 more through within this hour: it would trip" in text
 
     def test_of_notifications_names_who_would_be_mailed_and_says_how_the_mail_server_is(self, operator: Client) -> None:

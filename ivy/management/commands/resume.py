@@ -20,9 +20,10 @@ class Command(SwitchCommand):
         partner = self.partner(options["partner"])
         name = self.process(options)
         if options["preview"]:
-            at = timezone.now()
-            found = switches.what_is_charged(name, at=at, partner=partner)
-            mails = switches.mails_after(found.falls, at=at, partner=partner)
-            self.answer(options, preview_as_json(found, mails=mails), preview_in_words(found, mails=mails))
+            found = switches.what_follows(name, at=timezone.now(), partner=partner)
+            mails = len(found.mails.mails)
+            self.answer(
+                options, preview_as_json(found.charges, mails=mails), preview_in_words(found.charges, mails=mails)
+            )
             return
         self.tell(options, switches.resume(name, reason=self.reason(options), by=self.person(), partner=partner))

@@ -244,7 +244,7 @@ class Follows:
 
     @property
     def would_trip(self) -> bool:
-        return self.mails_customers and self.mail_count > self.room_this_hour
+        return (self.mails_customers or not self.stopped) and self.mail_count > self.room_this_hour
 
 
 class LatePreview(ActPage):
