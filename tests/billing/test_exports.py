@@ -195,7 +195,7 @@ class TestTheLedger:
             with pytest.raises(CommandError) as refusal:
                 call_command("export_ledger", option, *form, stdout=out)
             assert (str(refusal.value), refusal.value.returncode) == (sentence, 2)
-            assert out.getvalue() == (json.dumps({"error": sentence}, ensure_ascii=False) + "\n" if form else "")
+            assert out.getvalue() == (json.dumps({"error": sentence}) + "\n" if form else "")
 
 
 class TestTheBalances:
