@@ -138,8 +138,8 @@ _looking = threading.RLock()
 def _wait_for_the_look() -> None:
     """Fork between two looks, unless one takes too long.
 
-    What a look holds at that moment, such as the lock of a module that it imports, nobody would give back in the fork:
-    a web server that loads Ivy and then forks had workers that never answered.
+    What a look holds at that moment, such as the lock of a module that it imports, nobody gives back in the fork, which
+    may then wait for it for ever: a worker of a web server that loads Ivy before it forks, or what tick starts.
     """
     _looking.acquire(timeout=FORK_SECONDS)
 
